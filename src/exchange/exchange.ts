@@ -77,6 +77,11 @@ export class Exchange {
   requestBody: RecordedBody | null = null;
   responseBody: RecordedBody | null = null;
   responseFields: Fields | null = null;
+  /**
+   * Set by the driver before the line completes: called once, when the record is with the operating system (true) or could
+   * not be written (false). The last byte of the response waits for it.
+   */
+  onRecorded: ((written: boolean) => void) | null = null;
 
   constructor(
     id: string,
