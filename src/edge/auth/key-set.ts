@@ -1,0 +1,110 @@
+// A remote set of public keys (RFC 7517): fetched with a deadline and a size limit, kept for a while, never more than one
+// request at a time. The address is checked like that of any other host that an operator wrote.
+import { isIP, type LookupFunction } from "node:net";
+import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
+import { Agent, request } from "undici";
+
+/** What the house lends for reaching hosts that the operator named. */
+export interface KeyFetchPort {
+  /** Resolves a name to checked addresses only (an error: prohibited). */
+  readonly lookup: LookupFunction;
+  /** Why this literal address must not be dialled, or null. */
+  refusal(address: string): string | null;
+  /** PEM roots that `https:` key sets are verified against; null: Node's own. */
+  readonly roots: string | readonly string[] | null;
+}
+
+type Keys = ReturnType<typeof createLocalJWKSet>;
+
+const DEADLINE = 5000;
+const MAX_BYTES = 1 << 20;
+const FRESH = 600_000;
+/** A set that can no longer be fetched is still believed for so long. */
+const STALE = 3_600_000;
+/** Between two requests, so that tokens with unknown key ids cannot make us hammer the issuer. */
+const COOLDOWN = 30_000;
+
+export class RemoteKeySet {
+  readonly #url: URL;
+  readonly #port: KeyFetchPort;
+  readonly #now: () => number;
+  readonly #agent: Agent;
+  #keys: Keys | null = null;
+  #fetchedAt = Number.NEGATIVE_INFINITY;
+  #triedAt = Number.NEGATIVE_INFINITY;
+  #pending: Promise<void> | null = null;
+
+  constructor(url: string, port: KeyFetchPort, now: () => number) {
+    this.#url = new URL(url);
+    this.#port = port;
+    this.#now = now;
+    this.#agent = new Agent({
+      connections: 1,
+      connect: {
+        lookup: port.lookup,
+        timeout: DEADLINE,
+        ...(port.roots === null ? {} : { ca: port.roots as string[] }),
+      },
+      headersTimeout: DEADLINE,
+      bodyTimeout: DEADLINE,
+      keepAliveTimeout: 1000,
+    });
+  }
+
+  /** For `jwtVerify`: the key for this token's header. Throws when there is none. */
+  readonly key: JWTVerifyGetKey = async (header, token) => {
+    if (this.#now() - this.#fetchedAt > FRESH) await this.#refresh();
+    const keys = this.#believed();
+    try {
+      return await keys(header, token);
+    } catch (error) {
+      if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
+      // The issuer may have rotated its keys since.
+      await this.#refresh();
+      return await this.#believed()(header, token);
+    }
+  };
+
+  close(): void {
+    void this.#agent.close();
+  }
+
+  #believed(): Keys {
+    if (this.#keys === null || this.#now() - this.#fetchedAt > STALE) throw new Error("the key set cannot be fetched");
+    return this.#keys;
+  }
+
+  async #refresh(): Promise<void> {
+    if (this.#pending === null) {
+      if (this.#now() - this.#triedAt < COOLDOWN) return;
+      this.#triedAt = this.#now();
+      this.#pending = this.#fetch().finally(() => {
+        this.#pending = null;
+      });
+    }
+    // A failure is not the end: keys that are not too old are still believed.
+    await this.#pending.catch(() => undefined);
+  }
+
+  async #fetch(): Promise<void> {
+    const literal = this.#url.hostname.replace(/^\[|\]$/g, "");
+    const refusal = isIP(literal) === 0 ? null : this.#port.refusal(literal);
+    if (refusal !== null) throw new Error(refusal);
+    const signal = AbortSignal.timeout(DEADLINE);
+    const { statusCode, body } = await request(this.#url, {
+      dispatcher: this.#agent,
+      signal,
+      headers: { accept: "application/jwk-set+json, application/json" },
+    });
+    const chunks: Buffer[] = [];
+    let size = 0;
+    for await (const chunk of body as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > MAX_BYTES) throw new Error("the key set is too large");
+      chunks.push(chunk);
+    }
+    if (statusCode !== 200) throw new Error(`the key set's server answered ${statusCode}`);
+    this.#keys = createLocalJWKSet(JSON.parse(Buffer.concat(chunks).toString("utf8")));
+    this.#fetchedAt = this.#now();
+  }
+}
