@@ -1,0 +1,71 @@
+// The chain: each record's hash covers its number, everything in it, and the hash before.
+import { hash, type KeyObject, sign, verify } from "node:crypto";
+import type { Row } from "./row.ts";
+
+/** What stands before the first record: 64 zeros. */
+export const GENESIS = "0".repeat(64);
+
+/** The place of one record in the chain: `hash` is lower-case hex of SHA-256. */
+export interface ChainPoint {
+  readonly seq: number;
+  readonly hash: string;
+}
+
+/** A point of the chain with an Ed25519 signature over it. `at` in milliseconds since 1970; `signature` in base64. */
+export interface SignedHead extends ChainPoint {
+  readonly at: number;
+  readonly signature: string;
+}
+
+/** The canonical text of a row: one JSON array, so that no two rows share a text. */
+export const canonicalText = (seq: number, r: Row): string =>
+  JSON.stringify([
+    seq,
+    r.id,
+    r.parent,
+    r.at,
+    r.kind,
+    r.client,
+    r.address,
+    r.decision,
+    r.rule,
+    r.reason,
+    r.method,
+    r.scheme,
+    r.host,
+    r.port,
+    r.path,
+    r.status,
+    r.sentBytes,
+    r.sentSha,
+    r.sentComplete,
+    r.receivedBytes,
+    r.receivedSha,
+    r.receivedComplete,
+    r.total,
+    r.uninspected,
+    r.clientProtocol,
+    r.originProtocol,
+    r.sni,
+    r.origin,
+    r.more,
+  ]);
+
+/** The hash of a record, from the hash before it (hex), its number and its row. */
+export const chainHash = (previous: string, seq: number, row: Row): string =>
+  hash("sha256", `${previous}\n${canonicalText(seq, row)}`, "hex");
+
+const headMessage = (seq: number, head: string, at: number): Buffer =>
+  Buffer.from(`sallyport audit head 1\n${seq}\n${head}\n${at}\n`);
+
+/** Signs a point of the chain (Ed25519, RFC 8032). */
+export function signHead(point: ChainPoint, at: number, key: KeyObject): SignedHead {
+  const signature = sign(null, headMessage(point.seq, point.hash, at), key).toString("base64");
+  return { seq: point.seq, hash: point.hash, at, signature };
+}
+
+/** True when the signature is that of the key's owner over exactly this head. */
+export function headIsGenuine(head: SignedHead, publicKey: KeyObject): boolean {
+  const signature = Buffer.from(head.signature, "base64");
+  return signature.length === 64 && verify(null, headMessage(head.seq, head.hash, head.at), publicKey, signature);
+}

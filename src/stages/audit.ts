@@ -1,0 +1,138 @@
+// First in the line, nearest the client: digests both bodies as the client sent and got them, and writes one record per exchange.
+import { BodyDigest } from "../audit/body-digest.ts";
+import { multipartBoundary } from "../audit/multipart.ts";
+import type { AuditRecord, BodyRecord } from "../audit/record.ts";
+import { EMPTY_SHA256 } from "../audit/record.ts";
+import { recordedFields, redactQuery, redactSecrets } from "../audit/redact.ts";
+import type { AuditSink } from "../audit/sink.ts";
+import type { Exchange } from "../exchange/exchange.ts";
+import type { Stage } from "../exchange/stage.ts";
+import { firstValue } from "../http/fields.ts";
+import type { Outcome } from "../policy/types.ts";
+import type { Clock } from "../shared/clock.ts";
+import { ProxyError, specOf } from "../shared/errors.ts";
+
+export interface AuditStageOptions {
+  readonly sink: AuditSink;
+  readonly clock: Clock;
+  /** The values of the policy's secrets: replaced wherever they would be recorded. */
+  readonly secrets?: () => readonly string[];
+}
+
+const NO_SECRETS: readonly string[] = [];
+
+/** The stage. A request is refused with `audit-unavailable` while the log takes no records. */
+export function auditStage({ sink, clock, secrets = () => NO_SECRETS }: AuditStageOptions): Stage {
+  return {
+    name: "audit",
+    onRequest() {
+      if (sink.unavailable !== null) throw new ProxyError("audit-unavailable");
+      return null;
+    },
+    requestTap(x) {
+      const boundary = multipartBoundary(firstValue(x.received.fields, "content-type"));
+      const tap = new BodyDigest(x.decision?.plan.record.bodies ?? 0, boundary);
+      x.sent = tap;
+      return tap;
+    },
+    responseTap(x) {
+      const tap = new BodyDigest(x.decision?.plan.record.bodies ?? 0, null);
+      x.receivedBody = tap;
+      return tap;
+    },
+    onComplete(x) {
+      const record = exchangeRecord(x, clock.tick(), secrets());
+      if (x.failure?.reason !== "audit-unavailable") {
+        sink.append(record, x.onRecorded ?? undefined);
+        return;
+      }
+      // The refusal that says so must reach the client, although it can hardly be recorded.
+      sink.append(record);
+      x.onRecorded?.(true);
+    },
+  };
+}
+
+/** The record of an exchange that ended at `now` (monotonic milliseconds). */
+export function exchangeRecord(x: Exchange, now: number, secrets: readonly string[]): AuditRecord {
+  const { connection, received, decision } = x;
+  const plan = decision?.plan.record ?? null;
+  const path = plan?.query === true ? received.path : redactQuery(received.path);
+  const fieldNames = plan?.fields ?? NO_SECRETS;
+  const responseFields = x.responseFields ?? x.response?.fields ?? null;
+  const requestBody = x.requestBody ?? (x.sent instanceof BodyDigest ? x.sent.captured : null);
+  const responseBody = x.responseBody ?? (x.receivedBody instanceof BodyDigest ? x.receivedBody.captured : null);
+  x.timings.total = now - x.startedAt;
+  return {
+    id: x.id,
+    parent: connection.connect?.record ?? null,
+    at: x.receivedAt,
+    kind: "exchange",
+    client: x.principal,
+    address: connection.clientAddress,
+    decision: outcomeOf(x),
+    rule: decision?.rule ?? x.reported,
+    reason: x.failure?.reason ?? decision?.reason ?? null,
+    method: received.method,
+    scheme: received.scheme,
+    host: received.host,
+    port: received.port,
+    path: secrets.length === 0 ? path : redactSecrets(path, secrets),
+    status: x.response?.status ?? null,
+    sent: sentOf(x),
+    received: receivedOf(x),
+    timings: x.timings,
+    origin: x.origin,
+    clientProtocol: received.version,
+    originProtocol: x.originProtocol,
+    sni: connection.connect?.sni ?? null,
+    uninspected: false,
+    notes: x.notes ?? [],
+    error: x.failure === null ? null : redactSecrets(x.failure.message, secrets),
+    ...(fieldNames.length === 0 ? {} : { requestFields: recordedFields(received.fields, fieldNames, secrets) }),
+    ...(fieldNames.length === 0 || responseFields === null
+      ? {}
+      : { responseFields: recordedFields(responseFields, fieldNames, secrets) }),
+    ...(requestBody === null ? {} : { requestBody }),
+    ...(responseBody === null ? {} : { responseBody }),
+  };
+}
+
+/** A failing origin and a client that went away are no denials; everything else that failed is. */
+function outcomeOf(x: Exchange): Outcome {
+  const outcome = x.decision?.outcome ?? "deny";
+  if (x.failure !== null && outcome !== "deny") {
+    const spec = specOf(x.failure.reason);
+    if (spec.party !== "origin" && spec.status !== null) return "deny";
+  }
+  return outcome === "allow" && x.reported !== null ? "would-deny" : outcome;
+}
+
+/** Content that was announced and never read is not complete. */
+function sentOf(x: Exchange): BodyRecord {
+  if (x.sent instanceof BodyDigest) return bodyRecord(x.sent, x.sent.complete, x.sentDecoded);
+  const missing = x.requestLength !== 0 && !x.requestComplete;
+  return missing ? { bytes: 0, sha256: EMPTY_SHA256, complete: false } : x.sent;
+}
+
+function receivedOf(x: Exchange): BodyRecord {
+  const gone = x.failure?.reason === "client-gone";
+  if (x.receivedBody instanceof BodyDigest)
+    return bodyRecord(x.receivedBody, x.receivedBody.complete && !gone, x.receivedDecoded);
+  return x.response === null || gone ? { ...x.receivedBody, complete: false } : x.receivedBody;
+}
+
+function bodyRecord(
+  body: BodyDigest,
+  complete: boolean,
+  decoded: { readonly bytes: number; readonly sha256: string } | null,
+): BodyRecord {
+  const parts = body.multipart;
+  return {
+    bytes: body.bytes,
+    sha256: body.sha256,
+    complete,
+    ...(decoded === null ? {} : { decoded }),
+    ...(parts === null || parts.length === 0 ? {} : { parts }),
+  };
+}
