@@ -1,0 +1,99 @@
+// The log port with pino behind it: JSON for machines, lines for people at a terminal; on stderr, never on stdout.
+import { type DestinationStream, destination, type Logger, pino } from "pino";
+import { prettyFactory } from "pino-pretty";
+import type { Log } from "../../shared/log.ts";
+import { Scrubber } from "./scrub.ts";
+
+export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+
+export interface LoggerOptions {
+  readonly level: LogLevel;
+  /** True: lines for people. Unset: when stderr is a terminal. */
+  readonly pretty?: boolean;
+  /** Values that are never written. */
+  readonly secrets?: readonly string[];
+  /** File descriptor; 2 (stderr) unless said. */
+  readonly fd?: number;
+}
+
+export interface OwnedLog extends Log {
+  /** Takes the secrets of a reloaded configuration too. */
+  addSecrets(secrets: readonly string[]): void;
+  setLevel(level: LogLevel): void;
+  /** Resolves when what was logged is written, or after a second: a reader that is stuck does not keep the process. */
+  flush(): Promise<void>;
+}
+
+/** What may wait for a slow reader of stderr; beyond it lines are dropped rather than traffic held up. */
+const MAX_WAITING_BYTES = 4 * 1024 * 1024;
+const FLUSH_MS = 1_000;
+
+/** Opens the log. Writing never waits for the reader. */
+export function openLog(options: LoggerOptions): OwnedLog {
+  const fd = options.fd ?? 2;
+  const out = destination({ dest: fd, sync: false, minLength: 1, maxLength: MAX_WAITING_BYTES });
+  // Nobody reads stderr any more (EPIPE): that is no reason to stop serving.
+  out.on("error", () => {});
+  const pretty = options.pretty ?? (fd === 2 && process.stderr.isTTY === true);
+  const stream: DestinationStream = pretty ? prettyOver(out) : out;
+  const logger = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  return new ScrubbedLog(logger, new Scrubber(options.secrets), () => flushed(out));
+}
+
+function flushed(out: ReturnType<typeof destination>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, FLUSH_MS);
+    out.flush(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+/** Formats on the way, in the same turn: a line that was logged before a crash is not stuck in a stream. */
+function prettyOver(out: DestinationStream): DestinationStream {
+  const colorize = !process.env.NO_COLOR;
+  const format = prettyFactory({ colorize, translateTime: "SYS:HH:MM:ss.l", ignore: "pid,hostname" });
+  return { write: (line) => out.write(format(line)) };
+}
+
+class ScrubbedLog implements OwnedLog {
+  private readonly logger: Logger;
+  private readonly scrubber: Scrubber;
+  readonly flush: () => Promise<void>;
+
+  constructor(logger: Logger, scrubber: Scrubber, flush: () => Promise<void>) {
+    this.logger = logger;
+    this.scrubber = scrubber;
+    this.flush = flush;
+  }
+
+  debug(event: object, message: string): void {
+    this.write("debug", event, message);
+  }
+
+  info(event: object, message: string): void {
+    this.write("info", event, message);
+  }
+
+  warn(event: object, message: string): void {
+    this.write("warn", event, message);
+  }
+
+  error(event: object, message: string): void {
+    this.write("error", event, message);
+  }
+
+  addSecrets(secrets: readonly string[]): void {
+    this.scrubber.add(secrets);
+  }
+
+  setLevel(level: LogLevel): void {
+    this.logger.level = level;
+  }
+
+  private write(level: "debug" | "info" | "warn" | "error", event: object, message: string): void {
+    if (!this.logger.isLevelEnabled(level)) return;
+    this.logger[level](this.scrubber.event(event), this.scrubber.text(message));
+  }
+}
