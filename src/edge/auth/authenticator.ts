@@ -6,7 +6,7 @@ import { allValues, type Fields } from "../../http/fields.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import type { Authenticator } from "../../stages/authenticate.ts";
 import { BearerVerifier } from "./bearer.ts";
-import type { ClientSpec, PasswordCheck } from "./clients.ts";
+import type { Cidr, ClientSpec, PasswordCheck } from "./clients.ts";
 import { type BrakeOptions, GuessBrake } from "./guess-brake.ts";
 import type { KeyFetchPort } from "./key-set.ts";
 import { checkPassword, readBasic } from "./password.ts";
@@ -63,7 +63,7 @@ class CredentialChecker implements OpenAuthenticator {
     this.#brake = new GuessBrake(options.now, options.brake);
     this.#known = options.clients.map((spec) => ({
       spec,
-      ranges: (spec.addresses ?? []).map(parseRange),
+      ranges: spec.addresses.map(parseRange),
       bearer: spec.bearer ? new BearerVerifier(spec.bearer, options.keys, options.now) : null,
     }));
     const scrypted = options.clients.find((c) => c.password?.kind === "scrypt")?.password;
@@ -167,10 +167,10 @@ function certificateFits(k: Known, connection: ConnectionFacts): boolean {
   return Boolean(wanted.fingerprint || wanted.name);
 }
 
-function parseRange(text: string): Range {
-  if (text.includes("/")) return ipaddr.parseCIDR(text);
-  const address = ipaddr.parse(text);
-  return [address, address.kind() === "ipv4" ? 32 : 128];
+function parseRange(range: Cidr): Range {
+  const address = ipaddr.parse(range.address);
+  if (range.bits < 0 || range.bits > (address.kind() === "ipv4" ? 32 : 128)) throw new Error("not an address range");
+  return [address, range.bits];
 }
 
 function inRanges(ranges: readonly Range[], address: string): boolean {

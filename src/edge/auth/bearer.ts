@@ -23,15 +23,16 @@ export class BearerVerifier {
     this.#key = this.#remote?.key ?? staticKey(check);
     this.#now = now;
     const fitting = symmetric ? SYMMETRIC : ASYMMETRIC;
-    const wanted = check.algorithms ?? [];
+    const wanted = check.algorithms;
     const algorithms = wanted.length === 0 ? fitting : wanted.filter((a) => fitting.includes(a));
     if (algorithms.length === 0) throw new Error("none of the algorithms fits the kind of key");
     this.#options = {
       algorithms,
       clockTolerance: CLOCK_TOLERANCE_SECONDS,
       requiredClaims: ["exp"],
-      ...(check.issuer == null ? {} : { issuer: check.issuer }),
-      ...(check.audience == null ? {} : { audience: check.audience as string | string[] }),
+      ...(check.subject === null ? {} : { subject: check.subject }),
+      ...(check.issuer === null ? {} : { issuer: check.issuer }),
+      ...(check.audience === null ? {} : { audience: [...check.audience] }),
     };
   }
 

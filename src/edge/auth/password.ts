@@ -55,8 +55,8 @@ async function derive(check: Extract<PasswordCheck, { kind: "scrypt" }>, passwor
   }
   try {
     return await new Promise<Buffer>((resolve, reject) => {
-      const { n, r, p } = check;
-      const options = { N: n, r, p, maxmem: 128 * n * r + 128 * r * p + (1 << 20) };
+      const { N, r, p } = check;
+      const options = { N, r, p, maxmem: 128 * N * r + 128 * r * p + (1 << 20) };
       scrypt(password, check.salt, check.hash.length, options, (error, key) => (error ? reject(error) : resolve(key)));
     });
   } finally {
