@@ -30,30 +30,30 @@ export function canonicalPath(target: string): CanonicalPath {
   return { path, merged, dangerous: dangerIn(raw, encoded) };
 }
 
-/** One finding for each way in which readers are known to differ; the first that holds is named. */
+/** The ways in which readers are known to differ; the first that holds is named. Found in the path as it was sent. */
 const DANGERS: readonly (readonly [why: string, found: RegExp])[] = [
-  ["a control character", /[\x00-\x1f\x7f]|%[01][\da-f]|%7f/i],
+  ["a control character", /\p{Cc}|%[01][\da-f]|%7f/iu],
   ["a backslash", /\\|%5c/i],
   ["an encoded slash", /%2f/i],
   ["a fragment mark", /#|%23/],
   ["an encoded question mark", /%3f/i],
-  ["a double encoding", /%25(?:25)*(?:[2-7][\da-f]|[01][\da-f])/i],
+  // An origin server that decodes twice finds a control, a delimiter, a dot, or a letter or digit of another name.
+  ["a double encoding", /%25(?:25)*(?:[01][\da-f]|2[3def]|3[\dbf]|[46][1-9a-f]|5[\dacf]|7[\dae])/i],
   ["an incomplete percent-encoding", /%(?![\da-f]{2})/i],
-  ["an overlong encoding", /%(?:c[01]|f[5-9a-f])/i],
+  // UTF-8 that spells an ASCII character in two or three octets, as %C0%AE for a dot.
+  ["an overlong encoding", /%(?:c[01]%[89ab]|e0%[89])[\da-f]/i],
+  ["an encoded dot segment", /(?:^|\/)(?:%2e|\.%2e|%2e\.|%2e%2e)(?=[/;]|%3b|$)/i],
 ];
 
 function dangerIn(raw: string, encoded: string): string | null {
-  if (!raw.startsWith("/")) return "a path that does not begin with a slash";
+  if (!raw.startsWith("/")) return "no slash at the beginning";
   for (const [why, found] of DANGERS) if (found.test(raw)) return why;
-  if (/(?:^|\/)(?:\.|%2e){1,2}(?=\/|$)/i.test(raw) && /%2e/i.test(raw) && hasEncodedDots(raw))
-    return "an encoded dot segment";
-  if (/(?:^|\/)\.{1,2};/.test(encoded)) return "a dot segment with a parameter";
-  if (/\/\/(?:.*\/)?\.{1,2}(?:\/|$)/.test(encoded)) return "a dot segment after an empty segment";
+  if (/\/\.{1,2};/.test(encoded)) return "a dot segment with a parameter";
+  // Whether the empty segment counts decides what `..` removes.
+  const empty = encoded.indexOf("//");
+  if (empty >= 0 && /\/\.{1,2}(?:\/|$)/.test(encoded.slice(empty + 1))) return "a dot segment after an empty segment";
   return null;
 }
-
-const hasEncodedDots = (raw: string): boolean =>
-  raw.split("/").some((segment) => /^(?:\.|%2e){1,2}$/i.test(segment) && /%2e/i.test(segment));
 
 function normaliseOctets(raw: string): string {
   const decoded = raw.replace(/%([\da-f]{2})/gi, (triplet, hex: string) => {
