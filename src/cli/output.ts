@@ -1,0 +1,99 @@
+// What commands print: tables, colour, JSON, errors. Colour only on a terminal; nothing that came from elsewhere reaches a
+// terminal with its control characters (pitfalls O8).
+import pc from "picocolors";
+
+/** Exit codes of every command. */
+export const EXIT = { done: 0, no: 1, usage: 2 } as const;
+
+/** An error for people: wrong usage or configuration. `main` prints the message alone and exits with `code`. */
+export class CommandError extends Error {
+  override readonly name = "CommandError";
+  readonly code: number;
+  constructor(message: string, code: number = EXIT.usage, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+const wantsColour = (stream: NodeJS.WriteStream): boolean =>
+  stream.isTTY === true && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb";
+
+/** Colours for standard output, which do nothing when it is not a terminal. */
+export const colours = pc.createColors(wantsColour(process.stdout));
+/** Colours for standard error. */
+export const errorColours = pc.createColors(wantsColour(process.stderr));
+
+/** C0 and C1 controls, bidirectional overrides and isolates, line and paragraph separators. */
+const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+
+/** Text that a terminal shows and does not obey: what could steer it is written as `\x1b`, `\u202e`. */
+export function safeText(text: string): string {
+  return text.replace(UNSAFE, (c) => {
+    const code = c.charCodeAt(0);
+    return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
+  });
+}
+
+export function print(line = ""): void {
+  process.stdout.write(`${line}\n`);
+}
+
+/** A remark for people, on standard error. */
+export function notice(line: string): void {
+  process.stderr.write(`${errorColours.dim("sallyport:")} ${line}\n`);
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+export interface Column {
+  readonly title: string;
+  readonly align?: "left" | "right";
+}
+
+/** A table as text; cells may hold colour. Cells that come from elsewhere must have gone through `safeText`. */
+export function table(columns: readonly Column[], rows: readonly (readonly string[])[]): string {
+  const widths = columns.map((c, i) => Math.max(c.title.length, ...rows.map((r) => visible(r[i] ?? "").length)));
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => pad(cell, widths[i] as number, columns[i]?.align ?? "left"))
+      .join("  ")
+      .trimEnd();
+  return [colours.bold(line(columns.map((c) => c.title))), ...rows.map(line)].join("\n");
+}
+
+function pad(cell: string, width: number, align: "left" | "right"): string {
+  const blanks = " ".repeat(Math.max(0, width - visible(cell).length));
+  return align === "left" ? cell + blanks : blanks + cell;
+}
+
+/** Without the colours that we put in ourselves. */
+const visible = (text: string): string => {
+  const escape = String.fromCharCode(27);
+  return text.split(escape).reduce((all, part, i) => all + (i === 0 ? part : part.replace(/^\[[0-9;]*m/, "")), "");
+};
+
+/** The word of `words` that is nearest to `word`, or null when none is near. */
+export function nearest(word: string, words: readonly string[]): string | null {
+  let best: string | null = null;
+  let least = Math.max(2, Math.floor(word.length / 3)) + 1;
+  for (const w of words) {
+    const d = distance(word, w);
+    if (d < least) [best, least] = [w, d];
+  }
+  return best;
+}
+
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const change = (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(change, (row[j] as number) + 1, (next[j - 1] as number) + 1));
+    }
+    row = next;
+  }
+  return row[b.length] as number;
+}

@@ -1,0 +1,47 @@
+// Where a command finds the house: the same defaults, environment and flags as `start`.
+import { readFileSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { parse } from "yaml";
+
+/** The options that every command about a house has. */
+export interface PlaceOptions {
+  readonly config?: string[];
+  readonly data?: string;
+  readonly ca?: string;
+}
+
+export interface Places {
+  /** Absolute; empty: the default policy. */
+  readonly configFiles: string[];
+  /** Absolute folders. */
+  readonly data: string;
+  readonly ca: string;
+}
+
+/** Flags beat environment beats file. Only the two folders are read from the file: it may need secrets that are not here. */
+export function findPlaces(options: PlaceOptions, env: NodeJS.ProcessEnv): Places {
+  const named = options.config ?? (env.SALLYPORT_CONFIG ? [env.SALLYPORT_CONFIG] : []);
+  const configFiles = named.map((file) => resolve(file));
+  const server = configFiles.map(serverSection).find((s) => s !== null) ?? null;
+  const folder = (flag: string | undefined, variable: string | undefined, key: "data" | "ca", usual: string) => {
+    if (flag) return resolve(flag);
+    if (variable) return resolve(variable);
+    const said = server?.section[key];
+    return typeof said === "string" ? resolve(server?.base ?? ".", said) : resolve(usual);
+  };
+  return {
+    configFiles,
+    data: folder(options.data, env.SALLYPORT_DATA, "data", "data"),
+    ca: folder(options.ca, env.SALLYPORT_CA, "ca", "certs"),
+  };
+}
+
+function serverSection(file: string): { section: Record<string, unknown>; base: string } | null {
+  try {
+    const document = parse(readFileSync(file, "utf8")) as { server?: Record<string, unknown> } | null;
+    return document?.server ? { section: document.server, base: dirname(file) } : null;
+  } catch {
+    // The house itself says what is wrong with the file.
+    return null;
+  }
+}
