@@ -1,0 +1,348 @@
+// The CA: made on first start or brought by its owner, checked at start, and minting leaf certificates for hosts.
+import {
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPair,
+  generateKeyPairSync,
+  type KeyObject,
+  X509Certificate,
+} from "node:crypto";
+import { rm } from "node:fs/promises";
+import { isIP } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
+import { promisify } from "node:util";
+import { ProxyError } from "../../shared/errors.ts";
+import {
+  type CaChain,
+  caChain,
+  caProblems,
+  caWarnings,
+  chainPermits,
+  lifeOf,
+  sentChain,
+  trustAnchor,
+} from "./ca-check.ts";
+import {
+  caProblem,
+  certificateFile,
+  finishRotation,
+  keepPrevious,
+  keyFile,
+  makeFolder,
+  pendingCertificateFile,
+  readKeyFile,
+  readOptional,
+  readPrevious,
+  replaceBoth,
+  settle,
+  writeTemporary,
+} from "./ca-files.ts";
+import {
+  authorityKeyId,
+  basicConstraints,
+  caKeyUsage,
+  distinguishedName,
+  keyIdentifier,
+  leafKeyUsage,
+  type Signer,
+  serverAuth,
+  signerFor,
+  subjectAltName,
+  subjectKeyId,
+  writeCertificate,
+} from "./certificate-writer.ts";
+import { certificateBlocks, pem } from "./der.ts";
+
+const HOUR_MS = 3_600_000;
+const DAY_MS = 24 * HOUR_MS;
+/** A leaf's whole life, the hour before its making included. */
+const LEAF_LIFE_MS = 7 * DAY_MS;
+const LEAF_BACKDATE_MS = HOUR_MS;
+const CA_BACKDATE_MS = DAY_MS;
+const CA_YEARS = 10;
+const ORGANIZATION = "Sallyport";
+/** How long we wait for another process that is making the CA's second file. */
+const OTHER_MAKER_MS = 5000;
+
+/** A leaf certificate with the key that it is for. */
+export interface Leaf {
+  /** The leaf, then the CAs between it and the root. */
+  readonly certPem: string;
+  readonly keyPem: string;
+  /** Milliseconds since 1970. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+export interface Ca {
+  /** What clients trust: the root, in PEM. */
+  readonly certificatePem: string;
+  /** SHA-256 of that certificate, upper case with colons. */
+  readonly fingerprint: string;
+  /** The subject for people. */
+  readonly subject: string;
+  /** True: made by this call. */
+  readonly created: boolean;
+  /** Milliseconds since 1970 at which the first certificate of the chain ends. */
+  readonly notAfter: number;
+  /** Rotated roots (PEM) whose time of grace has not ended. */
+  readonly previous: readonly string[];
+  /** What an operator should know. */
+  readonly warnings: readonly string[];
+  /** The file with the certificate. */
+  readonly file: string;
+  /** Mints a leaf for a canonical host. Throws ProxyError when the CA has ended or may not sign for it. */
+  mint(host: string): Promise<Leaf>;
+}
+
+export interface CaOptions {
+  /** The folder with `ca.pem` and `ca.key`. */
+  readonly dir: string;
+  /** Of an encrypted key; a key that is made is encrypted with it. */
+  readonly passphrase?: string;
+  /** Wall-clock time in milliseconds since 1970. */
+  readonly now: () => number;
+}
+
+/** Opens the CA in a folder, making it when there is none. Throws ProxyError `bad-configuration` saying every problem. */
+export async function openCa(options: CaOptions): Promise<Ca> {
+  await makeFolder(options.dir);
+  const keyText = await readKeyFile(keyFile(options.dir));
+  const certificateText = await readOptional(certificateFile(options.dir));
+  if (keyText === null && certificateText === null) {
+    const created = await createCa(options);
+    return await readCa(options, created);
+  }
+  if (keyText === null) throw missing(keyFile(options.dir), certificateFile(options.dir));
+  if (certificateText === null) await waitForCertificate(options.dir);
+  return await readCa(options, false);
+}
+
+/** Reads the CA again, for a running house after a rotation or a replacement of its files. */
+export const reloadCa = (options: CaOptions): Promise<Ca> => readCa(options, false);
+
+const missing = (gone: string, there: string): ProxyError =>
+  caProblem(
+    `${there} is there but ${gone} is not: bring the missing file, or move ${there} away to have a new CA made`,
+  );
+
+/** Another process may be between the two files of a new CA. */
+async function waitForCertificate(dir: string): Promise<void> {
+  for (let waited = 0; waited < OTHER_MAKER_MS; waited += 50) {
+    if ((await readOptional(certificateFile(dir))) !== null) return;
+    await sleep(50);
+  }
+  throw missing(certificateFile(dir), keyFile(dir));
+}
+
+/** Makes both files; false when another process was first. */
+async function createCa(options: CaOptions): Promise<boolean> {
+  const made = await makeCa(options);
+  // Both texts are on disk before the first gets its name, so that a crash hardly finds one without the other.
+  const certificate = await writeTemporary(certificateFile(options.dir), made.certificate, false);
+  const key = await writeTemporary(keyFile(options.dir), made.key, true);
+  const first = await settle(key, keyFile(options.dir));
+  if (first) await settle(certificate, certificateFile(options.dir));
+  else {
+    await rm(certificate, { force: true });
+    await waitForCertificate(options.dir);
+  }
+  return first;
+}
+
+async function makeCa(options: CaOptions): Promise<{ key: string; certificate: string }> {
+  const { privateKey, publicKey } = await promisify(generateKeyPair)("rsa", { modulusLength: 2048 });
+  const now = options.now();
+  const id = keyIdentifier(publicKey);
+  const name = distinguishedName({
+    organization: ORGANIZATION,
+    // Part of the key's identifier: two CAs of one machine must not share a name, or clients pick the wrong one.
+    commonName: `Sallyport CA ${id.subarray(0, 4).toString("hex")}`,
+  });
+  const notAfter = new Date(now);
+  notAfter.setUTCFullYear(notAfter.getUTCFullYear() + CA_YEARS);
+  const spec = {
+    issuer: name,
+    subject: name,
+    notBefore: now - CA_BACKDATE_MS,
+    notAfter: notAfter.getTime(),
+    publicKey,
+    extensions: [basicConstraints(true, 0), caKeyUsage(), subjectKeyId(id)],
+  };
+  const der = await writeCertificate(spec, signerFor(privateKey) as Signer);
+  return { key: exportKey(privateKey, options.passphrase), certificate: pem("CERTIFICATE", der) };
+}
+
+function exportKey(key: KeyObject, passphrase: string | undefined): string {
+  if (passphrase === undefined) return key.export({ type: "pkcs8", format: "pem" }) as string;
+  return key.export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase }) as string;
+}
+
+async function readCa(options: CaOptions, created: boolean): Promise<Ca> {
+  const { dir } = options;
+  const key = await readKey(options);
+  let chain = await readChain(certificateFile(dir));
+  if (chain.certificates[0]?.checkPrivateKey(key) === false) {
+    const pending = await readOptional(pendingCertificateFile(dir));
+    if (pending !== null && new X509Certificate(pending).checkPrivateKey(key)) await finishRotation(dir);
+    chain = await readChain(certificateFile(dir));
+  }
+  const now = options.now();
+  const problems = caProblems(chain, key, now);
+  if (problems.length > 0) throw caProblem(`the CA in ${dir} cannot be used: ${problems.join("; ")}`);
+  const ca = new FileCa(options, chain, signerFor(key) as Signer, await readPrevious(dir, now), created);
+  await ca.prove();
+  return ca;
+}
+
+async function readKey(options: CaOptions): Promise<KeyObject> {
+  const path = keyFile(options.dir);
+  const text = await readKeyFile(path);
+  if (text === null) throw missing(path, certificateFile(options.dir));
+  try {
+    return createPrivateKey({
+      key: text,
+      ...(options.passphrase === undefined ? {} : { passphrase: options.passphrase }),
+    });
+  } catch (error) {
+    const encrypted = text.includes("ENCRYPTED");
+    if (!encrypted) throw caProblem(`${path} is not a private key in PEM`, error);
+    const what =
+      options.passphrase === undefined ? "is encrypted and needs its passphrase" : "does not open with this passphrase";
+    throw caProblem(`the CA's key ${path} ${what}`);
+  }
+}
+
+async function readChain(path: string): Promise<CaChain> {
+  const text = await readOptional(path);
+  if (text === null) throw caProblem(`there is no CA certificate ${path}`);
+  const blocks = certificateBlocks(text);
+  if (blocks.length === 0) throw caProblem(`${path} holds no certificate in PEM`);
+  try {
+    return caChain(blocks.map((block) => new X509Certificate(block)));
+  } catch (error) {
+    throw caProblem(`${path} holds a certificate that cannot be read`, error);
+  }
+}
+
+// One key for every leaf of the process: minting then costs one signature, and the key is never written anywhere.
+let leafKey: { readonly publicKey: KeyObject; readonly pem: string; readonly id: Buffer } | null = null;
+function leafKeyOfProcess(): NonNullable<typeof leafKey> {
+  if (leafKey === null) {
+    const { privateKey } = generateKeyPairSync("ec", { namedCurve: "prime256v1" });
+    const publicKey = createPublicKey(privateKey);
+    const text = privateKey.export({ type: "pkcs8", format: "pem" }) as string;
+    leafKey = { publicKey, pem: text, id: keyIdentifier(publicKey) };
+  }
+  return leafKey;
+}
+
+const LEAF_HOST = /^(?=.{1,253}$)[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*$/;
+/** ub-common-name of RFC 5280 appendix A.1. */
+const MAX_COMMON_NAME = 64;
+
+class FileCa implements Ca {
+  readonly certificatePem: string;
+  readonly fingerprint: string;
+  readonly subject: string;
+  readonly created: boolean;
+  readonly notAfter: number;
+  readonly previous: readonly string[];
+  readonly warnings: readonly string[];
+  readonly file: string;
+  readonly #chain: CaChain;
+  readonly #signer: Signer;
+  readonly #now: () => number;
+  readonly #sent: string;
+
+  constructor(options: CaOptions, chain: CaChain, signer: Signer, previous: readonly string[], created: boolean) {
+    const anchor = trustAnchor(chain);
+    this.certificatePem = pem("CERTIFICATE", anchor.raw);
+    this.fingerprint = anchor.fingerprint256;
+    this.subject = anchor.subject.replaceAll("\n", ", ");
+    this.created = created;
+    this.notAfter = Math.min(...chain.certificates.map((certificate) => lifeOf(certificate).to));
+    this.previous = previous;
+    this.warnings = caWarnings(chain, options.now());
+    this.file = certificateFile(options.dir);
+    this.#chain = chain;
+    this.#signer = signer;
+    this.#now = options.now;
+    this.#sent = sentChain(chain)
+      .map((certificate) => pem("CERTIFICATE", certificate.raw))
+      .join("");
+  }
+
+  async mint(host: string): Promise<Leaf> {
+    if (isIP(host) === 0 && !LEAF_HOST.test(host))
+      throw new ProxyError("internal", "no leaf for a host that is not canonical");
+    if (!chainPermits(this.#chain, host)) {
+      throw caProblem(`the name constraints of the CA do not permit ${host}: a tunnel rule would let it pass unopened`);
+    }
+    const now = this.#now();
+    if (now >= this.notAfter)
+      throw caProblem(`the CA ended on ${new Date(this.notAfter).toISOString()}: sallyport ca rotate`);
+    const notBefore = now - LEAF_BACKDATE_MS;
+    const notAfter = Math.min(notBefore + LEAF_LIFE_MS, this.notAfter);
+    const der = await writeCertificate(this.#leafSpec(host, notBefore, notAfter), this.#signer);
+    return { certPem: pem("CERTIFICATE", der) + this.#sent, keyPem: leafKeyOfProcess().pem, notBefore, notAfter };
+  }
+
+  #leafSpec(host: string, notBefore: number, notAfter: number) {
+    const { publicKey, id } = leafKeyOfProcess();
+    const facts = this.#chain.facts[0] as CaChain["facts"][0];
+    const short = host.length <= MAX_COMMON_NAME;
+    return {
+      issuer: facts.subject,
+      subject: short ? distinguishedName({ commonName: host }) : distinguishedName({}),
+      notBefore,
+      notAfter,
+      publicKey,
+      extensions: [
+        basicConstraints(false),
+        leafKeyUsage(),
+        serverAuth(),
+        subjectAltName(host, !short),
+        subjectKeyId(id),
+        // Exactly what the CA certificate carries: a computed one would not match every customer's CA.
+        ...(facts.subjectKeyId === null ? [] : [authorityKeyId(facts.subjectKeyId)]),
+      ],
+    };
+  }
+
+  /** Signs a certificate and verifies it as a client would, so that a CA that cannot work is refused at start. */
+  async prove(): Promise<void> {
+    const issuing = this.#chain.certificates[0] as X509Certificate;
+    const { notBefore, notAfter } = { notBefore: this.#now() - LEAF_BACKDATE_MS, notAfter: this.notAfter };
+    const leaf = new X509Certificate(
+      await writeCertificate(this.#leafSpec("prove.invalid", notBefore, notAfter), this.#signer),
+    );
+    if (!leaf.checkIssued(issuing) || !leaf.verify(issuing.publicKey)) {
+      throw caProblem("what this CA signs does not verify against its own certificate");
+    }
+  }
+}
+
+/**
+ * Makes a new CA in place of the one in the folder and keeps the old root as `ca-previous-DATE.pem`: it stays in the
+ * bundles for 30 days. Refuses a CA that Sallyport did not make. A running house picks the new one up with `reloadCa`.
+ */
+export async function rotateCa(options: CaOptions): Promise<{ ca: Ca; kept: string }> {
+  const current = await readCa(options, false);
+  if (!current.subject.includes(`O=${ORGANIZATION}`)) {
+    throw caProblem(`the CA in ${options.dir} was not made here: replace ca.pem and ca.key by hand to rotate it`);
+  }
+  const made = await makeCa(options);
+  const kept = await keepPrevious(options.dir, current.certificatePem, options.now());
+  await replaceBoth(options.dir, made.key, made.certificate);
+  return { ca: await readCa(options, false), kept };
+}
+
+/** The certificate in the folder, without touching the key; null: there is none. For `ca show` and `ca export`. */
+export async function readRoot(
+  dir: string,
+  now: number,
+): Promise<{ root: X509Certificate; previous: string[] } | null> {
+  if ((await readOptional(certificateFile(dir))) === null) return null;
+  return { root: trustAnchor(await readChain(certificateFile(dir))), previous: await readPrevious(dir, now) };
+}
