@@ -1,0 +1,30 @@
+// The ways in which servers could read a path, and which of them a rule may accept.
+import { type CanonicalPath, canonicalPath } from "../http/path.ts";
+
+export interface PathReadings {
+  /** The canonical path. */
+  readonly path: string;
+  /** Other readings: a deny matches any, an allow must match all. */
+  readonly others: readonly string[] | null;
+  /** Why readers disagree dangerously; null: they do not. */
+  readonly dangerous: string | null;
+  /** True when encoded slashes are all the danger there is. */
+  readonly slashesOnly: boolean;
+}
+
+const CALM = Object.freeze({ others: null, dangerous: null, slashesOnly: false });
+
+/** All readings of a path as sent. `canonical` is what `canonicalPath` said of it. */
+export function readPath(sent: string, canonical: CanonicalPath): PathReadings {
+  const { path, merged, dangerous } = canonical;
+  if (dangerous === null) {
+    return merged === null ? { path, ...CALM } : { path, others: [merged], dangerous: null, slashesOnly: false };
+  }
+  const others = merged === null ? [] : [merged];
+  const decoded = canonicalPath((sent.split("?", 1)[0] as string).replace(/%2f/gi, "/"));
+  others.push(decoded.path);
+  if (decoded.merged !== null) others.push(decoded.merged);
+  // Dot segments that appear only once the slashes are decoded are an attack, not a name with a slash in it.
+  const slashesOnly = decoded.dangerous === null && !/(?:%2f|\/)\.{1,2}(?:%2f|\/|$)/i.test(sent);
+  return { path, others, dangerous, slashesOnly };
+}
