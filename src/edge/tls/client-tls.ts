@@ -1,0 +1,92 @@
+// TLS with clients: ended inside CONNECT with a leaf for the host, and on the proxy port itself.
+import type { SecureContext, TLSSocket, TLSSocketOptions, TlsOptions } from "node:tls";
+import { createSecureContext } from "node:tls";
+import { ProxyError } from "../../shared/errors.ts";
+import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS } from "./tls-suites.ts";
+
+/**
+ * Options for `new tls.TLSSocket(socket, …)` inside CONNECT. `context` from the leaf cache; `alpn` in our order of
+ * preference. A client that offers ALPN without any of them gets the alert no_application_protocol (RFC 7301 section 3.2);
+ * one that offers none gets none.
+ */
+export const interceptOptions = (context: SecureContext, alpn: string[]): TLSSocketOptions => ({
+  isServer: true,
+  secureContext: context,
+  ALPNProtocols: alpn,
+  requestCert: false,
+});
+
+/** `server.tls`, in PEM. */
+export interface ProxyPortTls {
+  readonly cert: string;
+  readonly key: string;
+  readonly passphrase?: string;
+  /** CAs whose certificates say who a client is; none: no client is asked. */
+  readonly clientCa?: string;
+}
+
+const HANDSHAKE_MS = 10_000;
+
+/** Options for `tls.createServer` on the proxy port. Throws ProxyError `bad-configuration`. */
+export function proxyPortTls(tls: ProxyPortTls): TlsOptions {
+  const options: TlsOptions = {
+    cert: tls.cert,
+    key: tls.key,
+    ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
+    ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true }),
+    // A client without a certificate may still say who it is by password; `clientCertificate` refuses a bad one.
+    rejectUnauthorized: false,
+    minVersion: MIN_VERSION,
+    maxVersion: MAX_VERSION,
+    ciphers: SERVER_CIPHERS,
+    honorCipherOrder: true,
+    ALPNProtocols: ["http/1.1"],
+    handshakeTimeout: HANDSHAKE_MS,
+  };
+  try {
+    createSecureContext(options);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code ?? "unreadable";
+    throw new ProxyError("bad-configuration", `server.tls: the certificate and key cannot be used (${code})`);
+  }
+  return options;
+}
+
+export interface ClientCertificateFacts {
+  /** SHA-256 of the certificate's DER, lower-case hex. */
+  readonly fingerprint: string;
+  /** Subject, one line. */
+  readonly subject: string;
+  /** Names of the SAN, without their types. */
+  readonly names: readonly string[];
+}
+
+/** Who a client is by its certificate; null: it showed none. Throws ProxyError `wrong-credential` for a bad one. */
+export function clientCertificate(socket: TLSSocket): ClientCertificateFacts | null {
+  const certificate = socket.getPeerX509Certificate();
+  if (certificate === undefined) return null;
+  if (!socket.authorized) {
+    throw new ProxyError(
+      "wrong-credential",
+      `the client's certificate is not acceptable (${socket.authorizationError})`,
+    );
+  }
+  // Also on a resumed session, whose certificate may have ended since it was verified.
+  if (Date.parse(certificate.validTo) < Date.now()) {
+    throw new ProxyError("wrong-credential", "the client's certificate has expired");
+  }
+  return {
+    fingerprint: certificate.fingerprint256.replaceAll(":", "").toLowerCase(),
+    subject: certificate.subject.replaceAll("\n", ", "),
+    names: namesOf(certificate.subjectAltName),
+  };
+}
+
+/** DNS names, addresses, mail addresses and URIs; a quoted entry (which hides commas) is left out. */
+function namesOf(san: string | undefined): string[] {
+  if (san === undefined || san.includes('"')) return [];
+  return san
+    .split(", ")
+    .map((entry) => /^(?:DNS|IP Address|email|URI):(.+)$/.exec(entry)?.[1])
+    .filter((name) => name !== undefined);
+}

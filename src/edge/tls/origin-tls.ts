@@ -1,0 +1,185 @@
+// TLS towards origins: whom to trust, which exceptions hold, which certificate we show, which session is resumed. The
+// caller connects with `optionsFor`, and calls `accept` at secureConnect, before it sends a byte.
+import { X509Certificate } from "node:crypto";
+import { isIP } from "node:net";
+import { type ConnectionOptions, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
+import type { Destination } from "../../http/messages.ts";
+import { ProxyError } from "../../shared/errors.ts";
+import { BoundedMap } from "./bounded-map.ts";
+import { chainOf, coversHost, describeFaults, type ExcusableFault, faultsOf, wrongHost } from "./origin-faults.ts";
+import { MAX_VERSION, MIN_VERSION, ORIGIN_CIPHERS } from "./tls-suites.ts";
+
+/** What an operator lets pass for one host, why, and until when. */
+export interface TlsException {
+  /** Canonical host. */
+  readonly host: string;
+  readonly allow: readonly ExcusableFault[];
+  readonly reason: string;
+  /** Milliseconds since 1970 from which it no longer holds. */
+  readonly until: number;
+}
+
+/** The certificate that we show to one host which asks for one. */
+export interface ClientCertificate {
+  /** Canonical host. */
+  readonly host: string;
+  /** Chain and key in PEM. */
+  readonly cert: string;
+  readonly key: string;
+  readonly passphrase?: string;
+}
+
+export interface OriginTlsOptions {
+  /** PEM of each trusted root: the system's and those of `tls.roots`. */
+  readonly roots: readonly string[];
+  readonly exceptions: readonly TlsException[];
+  readonly clientCertificates: readonly ClientCertificate[];
+  /** Wall-clock time in milliseconds since 1970. */
+  readonly now: () => number;
+  /** Sessions that are kept; 2,000 unless said. */
+  readonly sessions?: number;
+}
+
+/** What the record says of the origin's TLS. */
+export interface OriginTlsFacts {
+  /** Such as `TLSv1.3`. */
+  readonly protocol: string;
+  /** SHA-256 of the certificate's DER, lower-case hex. */
+  readonly fingerprint: string | null;
+}
+
+/** Sessions end with servers after a day at most (RFC 8446 section 4.6.1: seven days); older ones are not offered. */
+const SESSION_MS = 24 * 3_600_000;
+
+/** One per loaded configuration: a reload makes a new one, and forgets all sessions. */
+export class OriginTls {
+  readonly #options: OriginTlsOptions;
+  readonly #context: SecureContext;
+  readonly #contexts = new Map<string, SecureContext>();
+  readonly #exceptions = new Map<string, TlsException[]>();
+  readonly #sessions: BoundedMap<{ readonly session: Buffer; readonly until: number }>;
+  #parsedRoots: X509Certificate[] | null = null;
+
+  /** Throws ProxyError `bad-configuration` when a client certificate does not fit its key. */
+  constructor(options: OriginTlsOptions) {
+    this.#options = options;
+    this.#sessions = new BoundedMap(options.sessions ?? 2000);
+    this.#context = this.#makeContext();
+    for (const certificate of options.clientCertificates) {
+      this.#contexts.set(certificate.host, this.#makeContext(certificate));
+    }
+    for (const exception of options.exceptions) {
+      this.#exceptions.set(exception.host, [...(this.#exceptions.get(exception.host) ?? []), exception]);
+    }
+  }
+
+  /**
+   * Options for `tls.connect`, which lack the address, the port and `onread`. `clientKey`: whose connection it is; sessions
+   * are resumed for the same host, port and client only. `alpn` in order of preference; empty: none is offered.
+   */
+  optionsFor(destination: Destination, clientKey: string, alpn: string[]): ConnectionOptions {
+    const { host } = destination;
+    const excused = this.#liveExceptions(host).length > 0;
+    const session = excused ? undefined : this.#sessionFor(destination, clientKey);
+    return {
+      secureContext: this.#contexts.get(host) ?? this.#context,
+      // SNI carries host names only (RFC 6066 section 3).
+      servername: isIP(host) === 0 ? host : "",
+      ...(alpn.length > 0 ? { ALPNProtocols: alpn } : {}),
+      ...(session === undefined ? {} : { session }),
+      // Where an exception may hold, `accept` decides alone; everywhere else node:tls refuses first.
+      rejectUnauthorized: !excused,
+      checkServerIdentity: (_name, certificate) => (excused ? undefined : identityError(certificate.raw, host)),
+    };
+  }
+
+  /**
+   * Called at secureConnect, before a byte is sent. Returns a note for the record when an exception was used, else null.
+   * Throws ProxyError `origin-certificate`; the caller then destroys the socket.
+   */
+  accept(socket: TLSSocket, destination: Destination): string | null {
+    if (socket.authorized && !socket.isSessionReused()) return null;
+    const leaf = socket.getPeerX509Certificate();
+    if (leaf === undefined) throw new ProxyError("origin-certificate", `${destination.host} showed no certificate`);
+    const code = socket.authorized ? null : String(socket.authorizationError);
+    const now = this.#options.now();
+    const sent = code === null ? [] : chainOf(socket.getPeerCertificate(true));
+    const faults = faultsOf({ leaf, sent, host: destination.host, code, now }, () => this.#roots());
+    // A session that was resumed was verified when it began: node:tls does not ask for the name again, we do.
+    if (faults.size === 0) return null;
+    const exceptions = this.#liveExceptions(destination.host);
+    const allowed = new Set<string>(exceptions.flatMap((exception) => exception.allow));
+    for (const fault of faults) {
+      if (!allowed.has(fault)) {
+        throw new ProxyError("origin-certificate", describeFaults(faults, leaf, destination.host));
+      }
+    }
+    return `tls-exception:${[...faults].join("+")}`;
+  }
+
+  /** Keeps a session (the `session` event) for the next connection of this client to this origin. */
+  rememberSession(destination: Destination, clientKey: string, session: Buffer): void {
+    if (this.#liveExceptions(destination.host).length > 0) return;
+    const until = this.#options.now() + SESSION_MS;
+    this.#sessions.set(sessionKey(destination, clientKey), { session, until });
+  }
+
+  /** For the record; call it after secureConnect and before the socket ends. */
+  describe(socket: TLSSocket): OriginTlsFacts {
+    const fingerprint = socket.getPeerX509Certificate()?.fingerprint256 ?? null;
+    return {
+      protocol: socket.getProtocol() ?? "unknown",
+      fingerprint: fingerprint === null ? null : fingerprint.replaceAll(":", "").toLowerCase(),
+    };
+  }
+
+  #sessionFor(destination: Destination, clientKey: string): Buffer | undefined {
+    const key = sessionKey(destination, clientKey);
+    const kept = this.#sessions.get(key);
+    if (kept === undefined) return undefined;
+    // TLS 1.3 tickets are for one use (RFC 8446 appendix C.4): the next connection brings a new one.
+    this.#sessions.delete(key);
+    return this.#options.now() < kept.until ? kept.session : undefined;
+  }
+
+  #liveExceptions(host: string): readonly TlsException[] {
+    const exceptions = this.#exceptions.get(host);
+    if (exceptions === undefined) return [];
+    const now = this.#options.now();
+    return exceptions.filter((exception) => now < exception.until);
+  }
+
+  #roots(): readonly X509Certificate[] {
+    this.#parsedRoots ??= this.#options.roots.map((text) => new X509Certificate(text));
+    return this.#parsedRoots;
+  }
+
+  #makeContext(certificate?: ClientCertificate): SecureContext {
+    const { cert, key, passphrase } = certificate ?? {};
+    try {
+      return createSecureContext({
+        ca: [...this.#options.roots],
+        minVersion: MIN_VERSION,
+        maxVersion: MAX_VERSION,
+        ciphers: ORIGIN_CIPHERS,
+        ...(cert === undefined ? {} : { cert }),
+        ...(key === undefined ? {} : { key }),
+        ...(passphrase === undefined ? {} : { passphrase }),
+      });
+    } catch (error) {
+      if (certificate === undefined) throw error;
+      // The message of OpenSSL names no secret, but the cause could hold the input.
+      const code = (error as NodeJS.ErrnoException).code ?? "unreadable";
+      throw new ProxyError("bad-configuration", `tls.client-certificates: ${certificate.host}: ${code}`);
+    }
+  }
+}
+
+const sessionKey = ({ host, port }: Destination, clientKey: string): string => `${host} ${port} ${clientKey}`;
+
+/** The error that ends the handshake when no SAN covers the host. */
+function identityError(der: Buffer, host: string): Error | undefined {
+  const leaf = new X509Certificate(der);
+  if (coversHost(leaf, host)) return undefined;
+  return new ProxyError("origin-certificate", `the certificate of ${host}: ${wrongHost(leaf, host)}`);
+}
