@@ -1,0 +1,237 @@
+// What the auditor's thread does: takes the journals in, signs heads, applies the retention, and keeps trying when the disk fails.
+
+import type { KeyObject } from "node:crypto";
+import { rmSync } from "node:fs";
+import type { AuditRecord } from "../../audit/record.ts";
+import { EMPTY_SHA256, NO_BODY } from "../../audit/record.ts";
+import { newId } from "../../shared/ids.ts";
+import { journalFile, journalNumbers } from "./journal-files.ts";
+import { readJournal } from "./journal-reader.ts";
+import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
+import { applyKeep } from "./prune.ts";
+import { signingKey } from "./signing-key.ts";
+import { AuditStore } from "./store.ts";
+
+const BATCH = 2_000;
+const SIGN_EVERY_RECORDS = 1_000;
+const SIGN_EVERY_MS = 10_000;
+const KEEP_EVERY_MS = 60_000;
+const RETRY_MS = 1_000;
+
+type Post = (message: FromAuditor) => void;
+
+/** One per thread. It calls `closed` once, when everything is in the database after `close`, or cannot be. */
+export class Intake {
+  readonly #dir: string;
+  readonly #post: Post;
+  readonly #closed: () => void;
+  #keep: Keep;
+  #store: AuditStore | null = null;
+  #key: KeyObject | null = null;
+  #file = 0;
+  #offset = 0;
+  /** How far the main thread says that it has written. */
+  #liveFile: number;
+  #liveEnd = 0;
+  #unsigned = 0;
+  #lastSigned = 0;
+  #lastKept = 0;
+  #failed = false;
+  #closing = false;
+  #flushes: number[] = [];
+  #turn: NodeJS.Immediate | null = null;
+  #retry: NodeJS.Timeout | null = null;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(data: AuditorData, post: Post, closed: () => void) {
+    this.#dir = data.dir;
+    this.#keep = data.keep;
+    this.#liveFile = data.liveFile;
+    this.#post = post;
+    this.#closed = closed;
+    this.#timer = setInterval(() => this.#schedule(), RETRY_MS);
+    this.#schedule();
+  }
+
+  receive(message: ToAuditor): void {
+    if (message.type === "wrote") {
+      this.#liveFile = message.file;
+      this.#liveEnd = message.end;
+    } else if (message.type === "flush") this.#flushes.push(message.token);
+    else if (message.type === "keep") this.#keep = message.keep;
+    else this.#closing = true;
+    this.#schedule();
+  }
+
+  #schedule(): void {
+    if (this.#turn !== null || this.#retry !== null) return;
+    this.#turn = setImmediate(() => {
+      this.#turn = null;
+      this.#step();
+    });
+  }
+
+  /** One batch, then the other threads' messages, then the next. */
+  #step(): void {
+    try {
+      this.#open();
+      const more = this.#takeIn();
+      if (this.#failed) {
+        this.#failed = false;
+        this.#post({ type: "recovered" });
+      }
+      if (more) {
+        this.#housekeeping();
+        this.#schedule();
+        return;
+      }
+      for (const token of this.#flushes.splice(0)) this.#post({ type: "flushed", token });
+      this.#housekeeping();
+      if (this.#closing) this.#finish(true);
+    } catch (error) {
+      this.#failure(error as Error);
+    }
+  }
+
+  #open(): void {
+    if (this.#store !== null) return;
+    this.#key = signingKey(this.#dir);
+    const store = new AuditStore(this.#dir);
+    this.#store = store;
+    const { file, offset } = store.takenIn;
+    this.#file = file;
+    this.#offset = offset;
+    // These were taken in, and only not deleted yet.
+    for (const number of journalNumbers(this.#dir)) if (number < file) this.#remove(number);
+    this.#lastSigned = Date.now();
+    this.#post({ type: "ready", head: store.sign(Date.now(), this.#key) });
+  }
+
+  /** Takes one batch in. True: there is more. */
+  #takeIn(): boolean {
+    const store = this.#store as AuditStore;
+    const live = this.#file >= this.#liveFile;
+    const to = live ? this.#liveEnd : Number.MAX_SAFE_INTEGER;
+    const read = readJournal(this.#dir, this.#file, this.#offset, to, BATCH);
+    if (read !== null && read.next > this.#offset) {
+      const records = read.lines.map((line) => this.#parse(line));
+      store.append(records, { file: this.#file, offset: read.next });
+      this.#offset = read.next;
+      this.#unsigned += records.length;
+      this.#post({ type: "taken", records: records.length, file: this.#file, offset: this.#offset });
+      return true;
+    }
+    if (live) return false;
+    this.#finishFile();
+    return true;
+  }
+
+  /** A journal that is read to its end (but for a torn tail) is noted as done, then deleted. */
+  #finishFile(): void {
+    const done = this.#file;
+    const next = journalNumbers(this.#dir).find((n) => n > done) ?? this.#liveFile;
+    this.#store?.append([], { file: next, offset: 0 });
+    this.#file = next;
+    this.#offset = 0;
+    this.#remove(done);
+  }
+
+  #remove(number: number): void {
+    try {
+      rmSync(journalFile(this.#dir, number), { force: true });
+    } catch {
+      // A read-only folder: it is deleted when the next journal is done, or at the next start.
+    }
+  }
+
+  #parse(line: string): AuditRecord {
+    try {
+      const record = JSON.parse(line) as AuditRecord;
+      if (typeof record.id === "string" && typeof record.sent.sha256 === "string") return record;
+    } catch {}
+    this.#post({
+      type: "warning",
+      message: `a line of journal ${this.#file} is not a record (${line.length} characters)`,
+    });
+    return unreadable(line.length);
+  }
+
+  #housekeeping(): void {
+    const store = this.#store as AuditStore;
+    const now = Date.now();
+    const due = this.#unsigned >= SIGN_EVERY_RECORDS || now - this.#lastSigned >= SIGN_EVERY_MS || this.#closing;
+    if (this.#unsigned > 0 && due) this.#sign(store, now);
+    if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS || this.#closing) return;
+    this.#lastKept = now;
+    const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
+    if (removed > 0) store.forgetWords();
+    if (removed >= 50_000) this.#lastKept = 0;
+  }
+
+  #sign(store: AuditStore, now: number): void {
+    const head = store.sign(now, this.#key as KeyObject);
+    this.#unsigned = 0;
+    this.#lastSigned = now;
+    if (head !== null) this.#post({ type: "head", head });
+  }
+
+  #failure(error: Error): void {
+    this.#post({ type: "failed", message: `${(error as { code?: string }).code ?? "error"}: ${error.message}` });
+    this.#failed = true;
+    try {
+      this.#store?.close();
+    } catch {}
+    this.#store = null;
+    if (this.#closing) {
+      this.#finish(false);
+      return;
+    }
+    this.#retry ??= setTimeout(() => {
+      this.#retry = null;
+      this.#schedule();
+    }, RETRY_MS);
+  }
+
+  /** What is not in the database stays in the journal for the next start. */
+  #finish(whole: boolean): void {
+    clearInterval(this.#timer);
+    if (whole && this.#store !== null) {
+      this.#store.db.pragma("optimize");
+      this.#store.close();
+    }
+    this.#store = null;
+    this.#closed();
+  }
+}
+
+/** Stands in the chain for a line that the disk or a hand has spoiled. */
+function unreadable(length: number): AuditRecord {
+  const now = Date.now();
+  return {
+    id: newId(now),
+    parent: null,
+    at: now,
+    kind: "connection",
+    client: null,
+    address: "",
+    decision: "deny",
+    rule: null,
+    reason: "internal",
+    method: null,
+    scheme: null,
+    host: null,
+    port: null,
+    path: null,
+    status: null,
+    sent: { ...NO_BODY, sha256: EMPTY_SHA256, complete: false },
+    received: { ...NO_BODY, sha256: EMPTY_SHA256, complete: false },
+    timings: { wait: null, dns: null, connect: null, tls: null, firstByte: null, total: 0 },
+    origin: null,
+    clientProtocol: null,
+    originProtocol: null,
+    sni: null,
+    uninspected: false,
+    notes: ["journal-line-unreadable"],
+    error: `a line of the journal could not be read (${length} characters)`,
+  };
+}

@@ -1,0 +1,84 @@
+// The read end of the journal: whole lines only. A tail without a newline was never released, and is not read.
+import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+import { journalFile } from "./journal-files.ts";
+
+const CHUNK = 1024 * 1024;
+const NEWLINE = 10;
+
+export interface JournalLines {
+  readonly lines: readonly string[];
+  /** The position behind the last of the lines. */
+  readonly next: number;
+}
+
+/**
+ * Whole lines of a journal from byte `from`, at most `most` of them and about 1 MiB, not beyond byte `to`. None: nothing whole is
+ * there; null: the file is gone.
+ */
+export function readJournal(dir: string, file: number, from: number, to: number, most: number): JournalLines | null {
+  let fd: number;
+  try {
+    fd = openSync(journalFile(dir, file), "r");
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ENOENT") return null;
+    throw error;
+  }
+  try {
+    return readLines(fd, from, Math.min(to, fstatSync(fd).size), most);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function readLines(fd: number, from: number, to: number, most: number): JournalLines {
+  // A single record may be longer than a chunk (recorded bodies): then the chunk grows.
+  for (let size = CHUNK; ; size *= 4) {
+    const want = Math.min(size, to - from);
+    if (want <= 0) return { lines: [], next: from };
+    const bytes = readFully(fd, from, want);
+    const last = bytes.lastIndexOf(NEWLINE);
+    if (last >= 0) return split(bytes.subarray(0, last + 1), from, most);
+    if (bytes.length < size) return { lines: [], next: from };
+  }
+}
+
+function readFully(fd: number, from: number, want: number): Buffer {
+  const bytes = Buffer.allocUnsafe(want);
+  let got = 0;
+  while (got < want) {
+    const n = readSync(fd, bytes, got, want - got, from + got);
+    if (n === 0) break;
+    got += n;
+  }
+  return bytes.subarray(0, got);
+}
+
+function split(bytes: Buffer, from: number, most: number): JournalLines {
+  const lines: string[] = [];
+  let at = 0;
+  while (at < bytes.length && lines.length < most) {
+    const end = bytes.indexOf(NEWLINE, at);
+    if (end > at) lines.push(bytes.toString("utf8", at, end));
+    at = end + 1;
+  }
+  return { lines, next: from + at };
+}
+
+/** Bytes of whole records and of a torn tail that wait in a journal from byte `from` on. */
+export function journalRest(dir: string, file: number, from: number): { whole: number; torn: number } {
+  let whole = 0;
+  let at = from;
+  for (;;) {
+    const read = readJournal(dir, file, at, Number.MAX_SAFE_INTEGER, 10_000);
+    if (read === null) return { whole, torn: 0 };
+    if (read.next === at) break;
+    whole += read.lines.length;
+    at = read.next;
+  }
+  const fd = openSync(journalFile(dir, file), "r");
+  try {
+    return { whole, torn: Math.max(0, fstatSync(fd).size - at) };
+  } finally {
+    closeSync(fd);
+  }
+}

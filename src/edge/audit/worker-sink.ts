@@ -1,0 +1,320 @@
+// The audit sink of the house: appends to the journal on this thread, and leaves the database to the auditor's thread.
+import type { SignedHead } from "../../audit/hash-chain.ts";
+import type { AuditRecord } from "../../audit/record.ts";
+import type { AuditSink } from "../../audit/sink.ts";
+import type { Clock } from "../../shared/clock.ts";
+import type { Log } from "../../shared/log.ts";
+import { AuditorThread } from "./auditor-thread.ts";
+import { lockFolder } from "./folder.ts";
+import { JournalWriter } from "./journal-writer.ts";
+import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
+import { AuditStore } from "./store.ts";
+
+export interface AuditSinkOptions {
+  /** The data folder; made when missing. */
+  readonly dir: string;
+  /** True: no traffic while records cannot be written. */
+  readonly required: boolean;
+  /** `full`: a record is on the disk before it is released; `normal`: within 100 ms. */
+  readonly sync: "normal" | "full";
+  readonly keep: Keep;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Bytes of a journal at which the next begins. */
+  readonly rotateAt?: number;
+  /** Bytes that may wait for the database; beyond, no traffic may start. */
+  readonly backlog?: number;
+}
+
+export interface HouseAuditSink extends AuditSink {
+  /** Records that are in the journal and not yet in the database. */
+  lag(): number;
+  /** Records that were lost because the log could not be written. */
+  dropped(): number;
+  /** The newest signed head, or null before the first. */
+  head(): SignedHead | null;
+  /** Changes the retention. */
+  keep(keep: Keep): void;
+}
+
+type Released = (written: boolean) => void;
+
+const MIB = 1024 * 1024;
+/** What is kept in memory while the journal cannot be written. */
+const MAX_SPARE = 4 * MIB;
+const SYNC_MS = 100;
+const RETRY_MS = 1_000;
+
+/**
+ * Opens the log in `dir` for writing. Throws when another process writes it (FolderInUse), or when the folder or the database cannot
+ * be used at all (unreadable, made by a newer version).
+ */
+export async function openAuditSink(options: AuditSinkOptions): Promise<HouseAuditSink> {
+  const unlock = lockFolder(options.dir);
+  try {
+    const store = new AuditStore(options.dir);
+    const after = store.takenIn.file;
+    store.close();
+    return new WorkerSink(options, unlock, new JournalWriter(options.dir, options.rotateAt ?? 16 * MIB, after));
+  } catch (error) {
+    unlock();
+    throw error;
+  }
+}
+
+class WorkerSink implements HouseAuditSink {
+  readonly #options: AuditSinkOptions;
+  readonly #backlog: number;
+  readonly #unlock: () => void;
+  readonly #journal: JournalWriter;
+  readonly #thread: AuditorThread;
+  readonly #firstFile: number;
+
+  /** Lines and callbacks of this turn of the event loop. */
+  #lines = "";
+  #count = 0;
+  #released: Released[] = [];
+  #turn: NodeJS.Immediate | null = null;
+
+  #waitingRecords = 0;
+  /** Sizes of the journal writes that the database does not have yet, oldest first: [file, end, bytes]. */
+  #unread: [number, number, number][] = [];
+  #unreadBytes = 0;
+  #writeFault: string | null = null;
+  #storeFault: string | null = null;
+  /** Lines that could not be written, to be written when it works again. */
+  #spare = "";
+  #spareCount = 0;
+  #dropped = 0;
+  #warnedDropped = false;
+
+  #dirty = false;
+  #syncing = false;
+  #unsynced: Released[] = [];
+  readonly #syncTimer: NodeJS.Timeout;
+  #retryTimer: NodeJS.Timeout | null = null;
+  #head: SignedHead | null = null;
+  #flushToken = 0;
+  readonly #flushes = new Map<number, () => void>();
+  #closed: Promise<void> | null = null;
+
+  constructor(options: AuditSinkOptions, unlock: () => void, journal: JournalWriter) {
+    this.#options = options;
+    this.#backlog = options.backlog ?? 256 * MIB;
+    this.#unlock = unlock;
+    this.#journal = journal;
+    this.#firstFile = journal.position.file;
+    this.#thread = new AuditorThread(this.#auditorData(), {
+      message: (message) => this.#receive(message),
+      died: (error) => this.#storeFailed(`the auditor's thread died: ${error.message}`),
+      restart: () => ({ data: this.#auditorData(), wrote: this.#wrote() }),
+    });
+    this.#syncTimer = setInterval(() => this.#syncNow(), SYNC_MS);
+    this.#syncTimer.unref();
+  }
+
+  get unavailable(): string | null {
+    if (!this.#options.required) return null;
+    if (this.#closed !== null) return "the audit log is closed";
+    if (this.#writeFault !== null) return this.#writeFault;
+    if (this.#storeFault !== null) return this.#storeFault;
+    return this.#unreadBytes > this.#backlog ? "the audit log is behind: too many records wait for the database" : null;
+  }
+
+  append(record: AuditRecord, released?: Released): void {
+    this.#lines += `${JSON.stringify(record)}\n`;
+    this.#count++;
+    if (released !== undefined) this.#released.push(released);
+    this.#turn ??= setImmediate(() => {
+      this.#turn = null;
+      this.#writeTurn();
+    });
+  }
+
+  lag(): number {
+    return this.#waitingRecords;
+  }
+
+  dropped(): number {
+    return this.#dropped;
+  }
+
+  head(): SignedHead | null {
+    return this.#head;
+  }
+
+  keep(keep: Keep): void {
+    this.#thread.send({ type: "keep", keep });
+  }
+
+  flush(): Promise<void> {
+    this.#writeTurn();
+    const token = ++this.#flushToken;
+    return new Promise((resolve) => {
+      this.#flushes.set(token, resolve);
+      this.#thread.send({ type: "flush", token });
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
+    this.#writeTurn();
+    if (this.#spareCount > 0) this.#retryWrite();
+    clearInterval(this.#syncTimer);
+    if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
+    if (this.#spareCount > 0) this.#drop(this.#spareCount);
+    await this.#thread.end(10_000);
+    this.#journal.close();
+    for (const resolve of this.#flushes.values()) resolve();
+    this.#flushes.clear();
+    this.#unlock();
+  }
+
+  /** One write for all records of this turn; then their exchanges may end. */
+  #writeTurn(): void {
+    if (this.#count === 0) return;
+    const lines = this.#lines;
+    const count = this.#count;
+    const released = this.#released;
+    this.#lines = "";
+    this.#count = 0;
+    this.#released = [];
+    if (this.#writeFault !== null || !this.#write(lines, count)) {
+      this.#keepSpare(lines, count);
+      for (const callback of released) callback(!this.#options.required);
+    } else if (this.#options.sync === "full") {
+      for (const callback of released) this.#unsynced.push(callback);
+      this.#syncNow();
+    } else for (const callback of released) callback(true);
+  }
+
+  #write(lines: string, count: number): boolean {
+    if (!this.#options.required && this.#unreadBytes > this.#backlog) return false;
+    let bytes: number;
+    try {
+      bytes = this.#journal.write(lines);
+    } catch (error) {
+      this.#writeFailed(error as Error);
+      return false;
+    }
+    const { file, end } = this.#journal.position;
+    this.#unread.push([file, end, bytes]);
+    this.#unreadBytes += bytes;
+    this.#waitingRecords += count;
+    this.#dirty = true;
+    this.#thread.send(this.#wrote());
+    return true;
+  }
+
+  #wrote(): ToAuditor {
+    return { type: "wrote", ...this.#journal.position };
+  }
+
+  #auditorData(): AuditorData {
+    return { dir: this.#options.dir, keep: this.#options.keep, liveFile: this.#journal.position.file };
+  }
+
+  #writeFailed(error: Error): void {
+    const code = (error as NodeJS.ErrnoException).code ?? "error";
+    if (this.#writeFault === null)
+      this.#options.log.error({ code, required: this.#options.required }, "the audit log cannot be written");
+    this.#writeFault = `the audit log cannot be written (${code})`;
+    this.#retryTimer ??= setTimeout(() => {
+      this.#retryTimer = null;
+      this.#retryWrite();
+    }, RETRY_MS);
+  }
+
+  /** Is there room again? What was spared is written first. */
+  #retryWrite(): void {
+    try {
+      this.#journal.probe();
+    } catch (error) {
+      this.#writeFailed(error as Error);
+      return;
+    }
+    const lines = this.#spare;
+    const count = this.#spareCount;
+    this.#writeFault = null;
+    if (count > 0) {
+      if (!this.#write(lines, count)) return;
+      this.#spare = "";
+      this.#spareCount = 0;
+    }
+    this.#warnedDropped = false;
+    this.#options.log.warn({ dropped: this.#dropped, late: count }, "the audit log can be written again");
+  }
+
+  #keepSpare(lines: string, count: number): void {
+    if (this.#writeFault !== null && this.#spare.length + lines.length <= MAX_SPARE) {
+      this.#spare += lines;
+      this.#spareCount += count;
+    } else this.#drop(count);
+  }
+
+  #drop(count: number): void {
+    this.#dropped += count;
+    if (this.#warnedDropped) return;
+    this.#warnedDropped = true;
+    this.#options.log.error({ dropped: this.#dropped }, "audit records are being lost");
+  }
+
+  #receive(message: FromAuditor): void {
+    const { log } = this.#options;
+    if (message.type === "taken") this.#taken(message.records, message.file, message.offset);
+    else if (message.type === "head") this.#head = message.head;
+    else if (message.type === "ready") {
+      this.#head = message.head;
+      this.#storeRecovered();
+    } else if (message.type === "flushed") {
+      this.#flushes.get(message.token)?.();
+      this.#flushes.delete(message.token);
+    } else if (message.type === "failed") this.#storeFailed(message.message);
+    else if (message.type === "recovered") this.#storeRecovered();
+    else log.warn({ audit: message.message }, "a problem with the audit log");
+  }
+
+  #taken(records: number, file: number, offset: number): void {
+    if (file < this.#firstFile) return; // left from an earlier run: never counted here
+    let first = 0;
+    while (first < this.#unread.length) {
+      const [f, end, bytes] = this.#unread[first] as [number, number, number];
+      if (f > file || (f === file && end > offset)) break;
+      this.#unreadBytes -= bytes;
+      first++;
+    }
+    if (first > 0) this.#unread.splice(0, first);
+    this.#waitingRecords = this.#unread.length === 0 ? 0 : Math.max(0, this.#waitingRecords - records);
+  }
+
+  #storeFailed(message: string): void {
+    if (this.#storeFault === null) this.#options.log.error({ audit: message }, "the audit database cannot be written");
+    this.#storeFault = `the audit database cannot be written (${message})`;
+  }
+
+  #storeRecovered(): void {
+    if (this.#storeFault !== null) this.#options.log.warn({}, "the audit database can be written again");
+    this.#storeFault = null;
+  }
+
+  /** Brings the journal to the disk; one at a time, whoever waits for it is released together. */
+  #syncNow(): void {
+    if (this.#syncing || !this.#dirty) return;
+    this.#syncing = true;
+    this.#dirty = false;
+    const waiting = this.#unsynced;
+    this.#unsynced = [];
+    this.#journal.sync((error) => {
+      this.#syncing = false;
+      // EBADF: the journal was rotated meanwhile, which brings the old file to the disk itself.
+      const failed = error !== null && (error as NodeJS.ErrnoException).code !== "EBADF";
+      if (failed) this.#writeFailed(error);
+      for (const callback of waiting) callback(!failed || !this.#options.required);
+      if (this.#unsynced.length > 0) this.#syncNow();
+    });
+  }
+}
