@@ -99,7 +99,7 @@ export interface CaOptions {
   /** The folder with `ca.pem` and `ca.key`. */
   readonly dir: string;
   /** Of an encrypted key; a key that is made is encrypted with it. */
-  readonly passphrase?: string;
+  readonly passphrase?: string | null;
   /** Wall-clock time in milliseconds since 1970. */
   readonly now: () => number;
 }
@@ -173,8 +173,8 @@ async function makeCa(options: CaOptions): Promise<{ key: string; certificate: s
   return { key: exportKey(privateKey, options.passphrase), certificate: pem("CERTIFICATE", der) };
 }
 
-function exportKey(key: KeyObject, passphrase: string | undefined): string {
-  if (passphrase === undefined) return key.export({ type: "pkcs8", format: "pem" }) as string;
+function exportKey(key: KeyObject, passphrase: string | null | undefined): string {
+  if (passphrase == null) return key.export({ type: "pkcs8", format: "pem" }) as string;
   return key.export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase }) as string;
 }
 
@@ -202,13 +202,13 @@ async function readKey(options: CaOptions): Promise<KeyObject> {
   try {
     return createPrivateKey({
       key: text,
-      ...(options.passphrase === undefined ? {} : { passphrase: options.passphrase }),
+      ...(options.passphrase == null ? {} : { passphrase: options.passphrase }),
     });
   } catch (error) {
     const encrypted = text.includes("ENCRYPTED");
     if (!encrypted) throw caProblem(`${path} is not a private key in PEM`, error);
     const what =
-      options.passphrase === undefined ? "is encrypted and needs its passphrase" : "does not open with this passphrase";
+      options.passphrase == null ? "is encrypted and needs its passphrase" : "does not open with this passphrase";
     throw caProblem(`the CA's key ${path} ${what}`);
   }
 }

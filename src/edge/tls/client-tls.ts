@@ -16,13 +16,13 @@ export const interceptOptions = (context: SecureContext, alpn: string[]): TLSSoc
   requestCert: false,
 });
 
-/** `server.tls`, in PEM. */
+/** `server.tls`. */
 export interface ProxyPortTls {
-  readonly cert: string;
-  readonly key: string;
-  readonly passphrase?: string;
-  /** CAs whose certificates say who a client is; none: no client is asked. */
-  readonly clientCa?: string;
+  readonly cert: { readonly pem: string };
+  readonly key: { readonly pem: string };
+  readonly passphrase: string | null;
+  /** CAs whose certificates say who a client is; null: no client is asked. */
+  readonly clientCa: { readonly pem: string } | null;
 }
 
 const HANDSHAKE_MS = 10_000;
@@ -30,10 +30,10 @@ const HANDSHAKE_MS = 10_000;
 /** Options for `tls.createServer` on the proxy port. Throws ProxyError `bad-configuration`. */
 export function proxyPortTls(tls: ProxyPortTls): TlsOptions {
   const options: TlsOptions = {
-    cert: tls.cert,
-    key: tls.key,
-    ...(tls.passphrase === undefined ? {} : { passphrase: tls.passphrase }),
-    ...(tls.clientCa === undefined ? {} : { ca: tls.clientCa, requestCert: true }),
+    cert: tls.cert.pem,
+    key: tls.key.pem,
+    ...(tls.passphrase === null ? {} : { passphrase: tls.passphrase }),
+    ...(tls.clientCa === null ? {} : { ca: tls.clientCa.pem, requestCert: true }),
     // A client without a certificate may still say who it is by password; `clientCertificate` refuses a bad one.
     rejectUnauthorized: false,
     minVersion: MIN_VERSION,

@@ -65,6 +65,7 @@ const isModern = (leaf: X509Certificate): boolean =>
 
 function addChainFaults(judged: Judged, roots: () => readonly X509Certificate[], faults: Set<Fault>): void {
   const { leaf } = judged;
+  if (roots().some((root) => root.raw.equals(leaf.raw))) return;
   if (leaf.checkIssued(leaf)) {
     faults.add(leaf.verify(leaf.publicKey) ? "self-signed" : "other");
   } else if (UNTRUSTED.has(judged.code ?? "") || !leadsToRoot(judged, roots())) {

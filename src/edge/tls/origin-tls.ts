@@ -7,11 +7,12 @@ import type { Destination } from "../../http/messages.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import { chainOf, coversHost, describeFaults, type ExcusableFault, faultsOf, wrongHost } from "./origin-faults.ts";
+import { classifyOriginError } from "./tls-errors.ts";
 import { MAX_VERSION, MIN_VERSION, ORIGIN_CIPHERS } from "./tls-suites.ts";
 
 /** What an operator lets pass for one host, why, and until when. */
 export interface TlsException {
-  /** Canonical host. */
+  /** Canonical host, or `*.suffix` for the names below it. */
   readonly host: string;
   readonly allow: readonly ExcusableFault[];
   readonly reason: string;
@@ -21,12 +22,12 @@ export interface TlsException {
 
 /** The certificate that we show to one host which asks for one. */
 export interface ClientCertificate {
-  /** Canonical host. */
+  /** Canonical host, or `*.suffix`. */
   readonly host: string;
-  /** Chain and key in PEM. */
-  readonly cert: string;
-  readonly key: string;
-  readonly passphrase?: string;
+  /** The chain; the key is secret. */
+  readonly cert: { readonly pem: string };
+  readonly key: { readonly pem: string };
+  readonly passphrase: string | null;
 }
 
 export interface OriginTlsOptions {
@@ -55,8 +56,7 @@ const SESSION_MS = 24 * 3_600_000;
 export class OriginTls {
   readonly #options: OriginTlsOptions;
   readonly #context: SecureContext;
-  readonly #contexts = new Map<string, SecureContext>();
-  readonly #exceptions = new Map<string, TlsException[]>();
+  readonly #clientContexts: readonly (readonly [host: string, context: SecureContext])[];
   readonly #sessions: BoundedMap<{ readonly session: Buffer; readonly until: number }>;
   #parsedRoots: X509Certificate[] | null = null;
 
@@ -65,12 +65,7 @@ export class OriginTls {
     this.#options = options;
     this.#sessions = new BoundedMap(options.sessions ?? 2000);
     this.#context = this.#makeContext();
-    for (const certificate of options.clientCertificates) {
-      this.#contexts.set(certificate.host, this.#makeContext(certificate));
-    }
-    for (const exception of options.exceptions) {
-      this.#exceptions.set(exception.host, [...(this.#exceptions.get(exception.host) ?? []), exception]);
-    }
+    this.#clientContexts = options.clientCertificates.map((one) => [one.host, this.#makeContext(one)]);
   }
 
   /**
@@ -82,7 +77,7 @@ export class OriginTls {
     const excused = this.#liveExceptions(host).length > 0;
     const session = excused ? undefined : this.#sessionFor(destination, clientKey);
     return {
-      secureContext: this.#contexts.get(host) ?? this.#context,
+      secureContext: this.#contextFor(host),
       // SNI carries host names only (RFC 6066 section 3).
       servername: isIP(host) === 0 ? host : "",
       ...(alpn.length > 0 ? { ALPNProtocols: alpn } : {}),
@@ -94,18 +89,16 @@ export class OriginTls {
   }
 
   /**
-   * Called at secureConnect, before a byte is sent. Returns a note for the record when an exception was used, else null.
+   * Always called at secureConnect (a resumed session was verified when it began: node:tls does not ask again, we do), before a byte is sent. Returns a note for the record when an exception was used, else null.
    * Throws ProxyError `origin-certificate`; the caller then destroys the socket.
    */
   accept(socket: TLSSocket, destination: Destination): string | null {
-    if (socket.authorized && !socket.isSessionReused()) return null;
     const leaf = socket.getPeerX509Certificate();
     if (leaf === undefined) throw new ProxyError("origin-certificate", `${destination.host} showed no certificate`);
     const code = socket.authorized ? null : String(socket.authorizationError);
     const now = this.#options.now();
     const sent = code === null ? [] : chainOf(socket.getPeerCertificate(true));
     const faults = faultsOf({ leaf, sent, host: destination.host, code, now }, () => this.#roots());
-    // A session that was resumed was verified when it began: node:tls does not ask for the name again, we do.
     if (faults.size === 0) return null;
     const exceptions = this.#liveExceptions(destination.host);
     const allowed = new Set<string>(exceptions.flatMap((exception) => exception.allow));
@@ -122,6 +115,11 @@ export class OriginTls {
     if (this.#liveExceptions(destination.host).length > 0) return;
     const until = this.#options.now() + SESSION_MS;
     this.#sessions.set(sessionKey(destination, clientKey), { session, until });
+  }
+
+  /** An error of `tls.connect`, in words: `origin-certificate` or `origin-tls`. */
+  classify(error: unknown, destination: Destination): ProxyError {
+    return classifyOriginError(error, destination.host);
   }
 
   /** For the record; call it after secureConnect and before the socket ends. */
@@ -143,10 +141,16 @@ export class OriginTls {
   }
 
   #liveExceptions(host: string): readonly TlsException[] {
-    const exceptions = this.#exceptions.get(host);
-    if (exceptions === undefined) return [];
-    const now = this.#options.now();
-    return exceptions.filter((exception) => now < exception.until);
+    const { exceptions, now } = this.#options;
+    if (exceptions.length === 0) return [];
+    const at = now();
+    return exceptions.filter((exception) => at < exception.until && hostMatches(exception.host, host));
+  }
+
+  /** The first client certificate that is for the host, else none. */
+  #contextFor(host: string): SecureContext {
+    for (const [pattern, context] of this.#clientContexts) if (hostMatches(pattern, host)) return context;
+    return this.#context;
   }
 
   #roots(): readonly X509Certificate[] {
@@ -155,16 +159,14 @@ export class OriginTls {
   }
 
   #makeContext(certificate?: ClientCertificate): SecureContext {
-    const { cert, key, passphrase } = certificate ?? {};
     try {
       return createSecureContext({
         ca: [...this.#options.roots],
         minVersion: MIN_VERSION,
         maxVersion: MAX_VERSION,
         ciphers: ORIGIN_CIPHERS,
-        ...(cert === undefined ? {} : { cert }),
-        ...(key === undefined ? {} : { key }),
-        ...(passphrase === undefined ? {} : { passphrase }),
+        ...(certificate === undefined ? {} : { cert: certificate.cert.pem, key: certificate.key.pem }),
+        ...(certificate?.passphrase == null ? {} : { passphrase: certificate.passphrase }),
       });
     } catch (error) {
       if (certificate === undefined) throw error;
@@ -176,6 +178,9 @@ export class OriginTls {
 }
 
 const sessionKey = ({ host, port }: Destination, clientKey: string): string => `${host} ${port} ${clientKey}`;
+
+const hostMatches = (pattern: string, host: string): boolean =>
+  pattern.startsWith("*.") ? isIP(host) === 0 && host.endsWith(pattern.slice(1)) : pattern === host;
 
 /** The error that ends the handshake when no SAN covers the host. */
 function identityError(der: Buffer, host: string): Error | undefined {

@@ -45,8 +45,7 @@ export async function systemRoots(options: RootsOptions): Promise<Roots> {
   return { pems: rootCertificates.map((text) => `${text}\n`), from: "Node.js" };
 }
 
-/** The certificates of a PEM file named by a setting. Throws ProxyError `bad-configuration`. */
-export async function readRoots(path: string, setting: string): Promise<string[]> {
+async function readRoots(path: string, setting: string): Promise<string[]> {
   let text: string;
   try {
     text = await readFile(path, "utf8");
@@ -54,16 +53,18 @@ export async function readRoots(path: string, setting: string): Promise<string[]
     const code = (error as NodeJS.ErrnoException).code ?? "";
     throw new ProxyError("bad-configuration", `${setting}: cannot read ${path} (${code})`, { cause: error });
   }
-  const pems = readable(text);
+  return nonEmpty(readable(text), path, setting);
+}
+
+function nonEmpty(pems: string[], path: string, setting: string): string[] {
   if (pems.length === 0) throw new ProxyError("bad-configuration", `${setting}: ${path} holds no certificate in PEM`);
   return pems;
 }
 
-/** The system's roots and the files of `tls.roots`, without doubles. */
-export async function trustedRoots(options: RootsOptions, files: readonly string[]): Promise<Roots> {
-  const system = await systemRoots(options);
-  const added = await Promise.all(files.map((path) => readRoots(path, "tls.roots")));
-  return { pems: [...new Set([...system.pems, ...added.flat()])], from: system.from };
+/** The system's roots and those of `tls.roots`, without doubles. Throws ProxyError `bad-configuration` for an empty file. */
+export function withAdded(system: Roots, added: readonly { readonly file: string; readonly pem: string }[]): Roots {
+  const more = added.map(({ file, pem: text }) => nonEmpty(readable(text), file, "tls.roots"));
+  return { pems: [...new Set([...system.pems, ...more.flat()])], from: system.from };
 }
 
 /** What children trust, in PEM: the roots, our CA, and our rotated CAs that are still in their time of grace. */
