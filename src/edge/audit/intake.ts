@@ -163,6 +163,7 @@ export class Intake {
     if (this.#unsigned > 0 && due) this.#sign(store, now);
     if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS || this.#closing) return;
     this.#lastKept = now;
+    store.optimize();
     const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
     if (removed > 0) store.forgetWords();
     if (removed >= 50_000) this.#lastKept = 0;
@@ -196,7 +197,7 @@ export class Intake {
   #finish(whole: boolean): void {
     clearInterval(this.#timer);
     if (whole && this.#store !== null) {
-      this.#store.db.pragma("optimize");
+      this.#store.optimize();
       this.#store.close();
     }
     this.#store = null;
