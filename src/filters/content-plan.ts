@@ -41,6 +41,8 @@ export interface ContentRule {
   readonly action: ContentAction;
   /** What it is, for `explain`, refusals and notes: never a secret. */
   readonly title: string;
+  /** Which entry of `content:` it is, for refusals and notes. */
+  readonly label: string;
   readonly status: number | null;
   readonly message: string | null;
   /** What stands in for a match; "" unless the action is `redact`. */

@@ -135,10 +135,10 @@ class Compiler {
     const title = this.#title(action, key, entry, index, [...places]);
     listOf(entry[key]).forEach((value, at) => {
       const matcher = this.#attempt([index, action, key, at], () =>
-        this.#bounded(TEXT_FILTERS[key](value, entry["ignore-case"] ?? false)),
+        this.#bounded(TEXT_FILTERS[key](value, entry["ignore-case"] ?? false), places.has("body")),
       );
       if (matcher === null) return;
-      const rule: TextRule = { ...this.#common(action, entry, title), matcher };
+      const rule: TextRule = { ...this.#common(action, entry, title, index), matcher };
       for (const side of this.#sides(entry)) for (const p of places) side[p].push(rule);
     });
   }
@@ -150,13 +150,18 @@ class Compiler {
     listOf(entry[key]).forEach((value, at) => {
       const matcher = this.#attempt([index, action, key, at], () => HEAD_FILTERS[key](value));
       if (matcher === null) return;
-      const rule: HeadRule = { ...this.#common(action, entry, title), matcher };
+      const rule: HeadRule = { ...this.#common(action, entry, title, index), matcher };
       for (const side of this.#sides(entry)) side.head.push(rule);
     });
   }
 
-  #bounded(matcher: TextMatcher): TextMatcher {
-    if (matcher.longest <= this.#maxMatch) return matcher;
+  /** Fields, queries and paths are short and whole; a body may come in any pieces. */
+  #bounded(matcher: TextMatcher, inBody: boolean): TextMatcher {
+    if (!inBody || matcher.longest <= this.#maxMatch) return matcher;
+    if (matcher.longest === Number.POSITIVE_INFINITY)
+      throw new Error(
+        "the pattern has no longest match: write a bound, such as {1,200}, instead of * or + or {n,}, so that it is found however a body is cut",
+      );
     throw new Error(
       `its longest match has ${matcher.longest} bytes, more than max-match (${this.#maxMatch}): shorten it or raise max-match`,
     );
@@ -167,10 +172,11 @@ class Compiler {
     return on === "request" ? [this.#request] : on === "response" ? [this.#response] : [this.#request, this.#response];
   }
 
-  #common(action: ContentAction, entry: Entry, title: string) {
+  #common(action: ContentAction, entry: Entry, title: string, index: number) {
     return {
       action,
       title,
+      label: `content[${index}]`,
       status: entry.status ?? null,
       message: entry.message ?? null,
       replacement: action === "redact" ? (entry.with ?? "[redacted]") : "",

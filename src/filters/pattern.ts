@@ -5,17 +5,12 @@ import { longestMatch, matchesEmpty } from "./pattern-length.ts";
 
 /**
  * A matcher for a regular expression in RE2 syntax.
- * Throws an Error that says why when the expression is not RE2 syntax, can match nothing at all, or has no longest match.
+ * Throws an Error that says why when the expression is not RE2 syntax, or can match without taking a byte.
  */
 export function patternMatcher(source: string, ignoreCase: boolean): TextMatcher {
   const pattern = compile(source, ignoreCase);
   if (matchesEmpty(pattern)) throw new Error("the pattern matches the empty text, so it would match everywhere");
-  const longest = longestMatch(pattern);
-  if (longest === Number.POSITIVE_INFINITY)
-    throw new Error(
-      "the pattern has no longest match: write a bound, such as {1,200}, instead of * or + or {n,}, so that it can be found across chunks",
-    );
-  return new PatternMatcher(pattern, longest);
+  return new PatternMatcher(pattern, longestMatch(pattern));
 }
 
 function compile(source: string, ignoreCase: boolean): RE2JS {

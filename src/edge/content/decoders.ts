@@ -1,0 +1,122 @@
+// The content codings that can be undone, and chains of them.
+import type { Decoder, Decoders } from "../../filters/decoder.ts";
+import { brotliDecoder, deflateDecoder, gzipDecoder } from "./zlib-decoder.ts";
+
+type Out = (plain: Uint8Array) => void;
+
+const CODINGS: Readonly<Record<string, (out: Out) => Decoder>> = {
+  gzip: gzipDecoder,
+  deflate: deflateDecoder,
+  br: brotliDecoder,
+};
+
+/** More codings on one body than anybody stacks in earnest. */
+const MOST_STACKED = 4;
+
+/** The decoders of this process. `open` throws an Error for a coding it does not know, and for too many. */
+export const contentDecoders: Decoders = {
+  knows: (coding) => Object.hasOwn(CODINGS, coding),
+  open(codings, out) {
+    if (codings.length > MOST_STACKED) throw new Error("too many content codings");
+    let chain: Decoder | null = null;
+    // The first applied is the last undone: it gives out the plain content.
+    for (const coding of codings) {
+      const make = Object.hasOwn(CODINGS, coding) ? CODINGS[coding] : undefined;
+      if (make === undefined) throw new Error("unknown content coding");
+      if (chain === null) chain = make(out);
+      else {
+        const stacked: StackedDecoder = new StackedDecoder(chain);
+        stacked.outer = make((bytes) => stacked.take(bytes));
+        chain = stacked;
+      }
+    }
+    if (chain === null) throw new Error("no content coding");
+    return chain;
+  },
+};
+
+/** Two decoders in a row: what the outer one gives out is copied, since the inner one works on it later. */
+class StackedDecoder implements Decoder {
+  outer!: Decoder;
+  readonly #inner: Decoder;
+  readonly #between: Uint8Array[] = [];
+  #waiting: ((error: Error | null) => void) | null = null;
+  #busy = false;
+  #error: Error | null = null;
+  #closed = false;
+  #stopped = false;
+
+  constructor(inner: Decoder) {
+    this.#inner = inner;
+  }
+
+  take(bytes: Uint8Array): void {
+    this.#between.push(Uint8Array.prototype.slice.call(bytes));
+    // A bomb inside a bomb: the outer one waits for the inner one.
+    if (this.#between.length > 4 && !this.#stopped) {
+      this.#stopped = true;
+      this.outer.pause();
+    }
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#busy || this.#closed) return;
+    const next = this.#between.shift();
+    if (next === undefined) {
+      if (this.#stopped) {
+        this.#stopped = false;
+        this.outer.resume();
+      }
+      const waiting = this.#waiting;
+      this.#waiting = null;
+      waiting?.(this.#error);
+      return;
+    }
+    this.#busy = true;
+    this.#inner.write(next, (error) => {
+      this.#busy = false;
+      if (error !== null) {
+        this.#error = error;
+        this.#between.length = 0;
+      }
+      this.#pump();
+    });
+  }
+
+  /** Calls back when everything that came out of the outer one went through the inner one. */
+  #settle(error: Error | null, done: (error: Error | null) => void): void {
+    if (this.#closed) return;
+    this.#error ??= error;
+    this.#waiting = done;
+    this.#pump();
+  }
+
+  write(chunk: Uint8Array, done: (error: Error | null) => void): void {
+    this.outer.write(chunk, (error) => this.#settle(error, done));
+  }
+
+  end(done: (error: Error | null) => void): void {
+    this.outer.end((error) =>
+      this.#settle(error, (settled) => {
+        if (settled !== null) done(settled);
+        else this.#inner.end(done);
+      }),
+    );
+  }
+
+  pause(): void {
+    this.#inner.pause();
+  }
+
+  resume(): void {
+    this.#inner.resume();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#between.length = 0;
+    this.outer.close();
+    this.#inner.close();
+  }
+}

@@ -1,0 +1,63 @@
+// Text in another charset than UTF-8, as UTF-8 beside the bytes it came from.
+import { TextDecoder } from "node:util";
+import { ByteWindow } from "./byte-window.ts";
+
+/** The charset of a Content-Type in lower case, or null where it names none (RFC 9110 section 8.3.2). */
+export function charsetOf(contentType: string | null): string | null {
+  const found = contentType === null ? null : /;\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]+))/i.exec(contentType);
+  const name = (found?.[1] ?? found?.[2] ?? "").trim().toLowerCase();
+  return name === "" ? null : name;
+}
+
+/** True when text in it can be searched as it is. */
+export const isUtf8 = (charset: string): boolean => /^(utf-?8|us-ascii|ascii|utf8mb4)$/.test(charset);
+
+/** The charset that a byte order mark names, which beats every label (WHATWG Encoding, section 6); null: none but UTF-8. */
+export function charsetOfMark(first: number | undefined, second: number | undefined): string | null {
+  if (first === 0xfe && second === 0xff) return "utf-16be";
+  return first === 0xff && second === 0xfe ? "utf-16le" : null;
+}
+
+/** A decoder for the charset, or null when it is unknown here. */
+export function decoderFor(charset: string): TextDecoder | null {
+  try {
+    return new TextDecoder(charset, { ignoreBOM: true });
+  } catch {
+    return null;
+  }
+}
+
+/** A stream in another charset, as UTF-8. */
+export class TranscodedText {
+  readonly window = new ByteWindow();
+  readonly #decoder: TextDecoder;
+  #sourceEnd = 0;
+  /** Where each piece ended, in UTF-8 and in the source: text up to the one comes from bytes up to the other. */
+  readonly #pieces: { text: number; source: number }[] = [];
+  #sourceBefore = 0;
+
+  constructor(decoder: TextDecoder) {
+    this.#decoder = decoder;
+  }
+
+  append(bytes: Uint8Array): void {
+    this.#sourceEnd += bytes.length;
+    this.#take(this.#decoder.decode(bytes, { stream: true }));
+  }
+
+  end(): void {
+    this.#take(this.#decoder.decode());
+  }
+
+  #take(text: string): void {
+    this.window.append(Buffer.from(text, "utf8"));
+    this.#pieces.push({ text: this.window.end, source: this.#sourceEnd });
+  }
+
+  /** An offset in the source before which everything comes before the offset in the text (never decreasing). */
+  sourceOf(text: number): number {
+    while (this.#pieces.length > 0 && (this.#pieces[0] as { text: number }).text <= text)
+      this.#sourceBefore = (this.#pieces.shift() as { source: number }).source;
+    return this.#sourceBefore;
+  }
+}

@@ -1,0 +1,85 @@
+// Searches and edits what is not a body: fields, paths and queries. A text is looked at as it is sent, and with its
+// percent-encoding undone once and twice.
+import type { Fields } from "../http/fields.ts";
+import type { TextRule } from "./content-plan.ts";
+import { percentDecoded } from "./percent.ts";
+
+/** Fields hold bytes, one a character. */
+const bytesOf = (text: string): Buffer => Buffer.from(text, /[^\0-\xff]/.test(text) ? "utf8" : "latin1");
+
+/** True when the rule matches in the bytes. */
+function found(rule: TextRule, bytes: Buffer): boolean {
+  return rule.matcher.find(bytes, 0, bytes.length) !== null;
+}
+
+/** The text itself and what its escapes stand for. */
+function readings(text: string, plus: boolean): Buffer[] {
+  const all = [bytesOf(text)];
+  const once = percentDecoded(text, plus);
+  if (once === text) return all;
+  all.push(Buffer.from(once, "utf8"));
+  const twice = percentDecoded(once, plus);
+  if (twice !== once) all.push(Buffer.from(twice, "utf8"));
+  return all;
+}
+
+/** True when the rule matches in the text or in what its escapes stand for; `plus`: "+" may be a space. */
+export const matchesText = (rule: TextRule, text: string, plus: boolean): boolean =>
+  readings(text, plus).some((bytes) => found(rule, bytes));
+
+/** The text with every match replaced, or the same text where there is none. */
+function replaced(rule: TextRule, bytes: Buffer): Buffer | null {
+  const pieces: Buffer[] = [];
+  let at = 0;
+  for (let m = rule.matcher.find(bytes, 0, bytes.length); m !== null; m = rule.matcher.find(bytes, at, bytes.length)) {
+    pieces.push(bytes.subarray(at, m.start), Buffer.from(rule.replacement, "utf8"));
+    at = m.end;
+  }
+  return pieces.length === 0 ? null : Buffer.concat([...pieces, bytes.subarray(at)]);
+}
+
+/** A field value with every match replaced; the whole value goes where a match shows only with its escapes undone. */
+export function redactedValue(rule: TextRule, value: string): string {
+  const bytes = replaced(rule, bytesOf(value));
+  const result = bytes === null ? value : bytes.toString("latin1");
+  return matchesText(rule, result, false) ? Buffer.from(rule.replacement, "utf8").toString("latin1") : result;
+}
+
+/**
+ * A path or a query with every match replaced, part by part (`separators` stay). What is put in is percent-encoded, and a
+ * part in which a match shows only with its escapes undone is encoded anew.
+ */
+export function redactedTarget(rule: TextRule, text: string, separators: RegExp, plus: boolean): string {
+  const parts = text.split(separators).map((part) => redactedPart(rule, part, plus));
+  const result = parts.join("");
+  if (!matchesText(rule, result, plus)) return result;
+  // A match across parts.
+  const whole = replaced(encoded(rule), bytesOf(result));
+  const text2 = whole === null ? result : whole.toString("latin1");
+  return matchesText(rule, text2, plus) ? encoded(rule).replacement : text2;
+}
+
+const encoded = (rule: TextRule): TextRule => ({ ...rule, replacement: encodeURIComponent(rule.replacement) });
+
+function redactedPart(rule: TextRule, part: string, plus: boolean): string {
+  const asSent = replaced(encoded(rule), bytesOf(part));
+  if (asSent !== null) return asSent.toString("latin1");
+  const undone = Buffer.from(percentDecoded(part, plus), "utf8");
+  const edited = replaced(rule, undone);
+  return edited === null ? part : encodeURIComponent(edited.toString("utf8"));
+}
+
+/** The separators of a query and of a path, captured so that `split` keeps them. */
+export const QUERY_PARTS = /([&;=?])/;
+export const PATH_PARTS = /(\/)/;
+
+/** Where the query begins: the path before it, and the query with its "?". */
+export function splitTarget(target: string): { path: string; query: string } {
+  const at = target.indexOf("?");
+  return at < 0 ? { path: target, query: "" } : { path: target.slice(0, at), query: target.slice(at) };
+}
+
+/** True when the rule matches in a name or a value of the list (from index `i` on: name, value). */
+export function matchesField(rule: TextRule, fields: Fields, i: number): boolean {
+  return matchesText(rule, fields[i] as string, false) || matchesText(rule, fields[i + 1] as string, false);
+}

@@ -1,0 +1,210 @@
+// The inspection of one body: searches its decoded bytes, says how much of it may leave, and makes the replacements.
+import type { ProxyError } from "../shared/errors.ts";
+import { ByteWindow } from "./byte-window.ts";
+import { charsetOfMark, decoderFor, isUtf8, TranscodedText } from "./charset.ts";
+import type { ContentAction, TextRule } from "./content-plan.ts";
+import { Edits } from "./edits.ts";
+import { EventBoundaries } from "./event-boundaries.ts";
+import { type Following, TextScan } from "./text-scan.ts";
+
+export interface InspectionOptions {
+  readonly rules: readonly TextRule[];
+  /** Bytes that wait for their verdict whole. */
+  readonly hold: number;
+  /** Bytes that are searched; Infinity: all. */
+  readonly scanLimit: number;
+  /** True: an event stream, whose unit is the event. */
+  readonly events: boolean;
+  /** Named by the media type, or null. */
+  readonly charset: string | null;
+  /** What is done about a match of the rule: its action, or less (report mode) or more (what must not be changed is blocked). */
+  act(rule: TextRule): ContentAction;
+  /** Told of every first match of a rule that is not blocked. */
+  noted(rule: TextRule, action: ContentAction): void;
+  /** The error that blocks. */
+  blocked(rule: TextRule): ProxyError;
+  /** Told when the content cannot be searched; throws unless it may pass. */
+  unscannable(why: string): void;
+}
+
+export class Inspection {
+  readonly #o: InspectionOptions;
+  readonly #plain = new ByteWindow();
+  readonly #scan: TextScan;
+  readonly #edits = new Edits();
+  readonly #events: EventBoundaries | null;
+  /** True: nothing is blocked or changed, so nothing waits. */
+  readonly #passive: boolean;
+  readonly #replacements = new Map<TextRule, Buffer>();
+  readonly #noted = new Set<TextRule>();
+  #other: { text: TranscodedText; scan: TextScan } | null = null;
+  #begun = false;
+  #ended = false;
+  #givenUp = false;
+  #safe = 0;
+  /** The end of the last whole event. */
+  #boundary = 0;
+  #left = 0;
+
+  constructor(options: InspectionOptions) {
+    this.#o = options;
+    this.#scan = new TextScan(options.rules, this.#plain);
+    this.#events = options.events ? new EventBoundaries() : null;
+    this.#passive = options.rules.every((rule) => options.act(rule) === "report");
+  }
+
+  /** Bytes so far. */
+  get bytes(): number {
+    return this.#plain.end;
+  }
+
+  /** True while nothing at all may leave. */
+  get holding(): boolean {
+    if (this.#passive || this.#ended || this.#givenUp || this.#events !== null) return false;
+    return this.bytes <= this.#o.hold;
+  }
+
+  /** Bytes of the body that may leave: no match begins before them that was not dealt with. */
+  get safe(): number {
+    return this.#passive || this.#givenUp || this.#ended ? this.bytes : this.#safe;
+  }
+
+  /** True once the body was whole. */
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  /** True when something was replaced. */
+  get changed(): boolean {
+    return this.#edits.any;
+  }
+
+  /** Takes decoded bytes. Throws a ProxyError when the body is blocked. */
+  push(chunk: Uint8Array): void {
+    this.#plain.append(chunk);
+    if (this.#givenUp) return;
+    this.#other?.text.append(chunk);
+    if (this.bytes > this.#o.scanLimit) this.#passLimit();
+    else if (this.#events !== null) this.#pushEvents(chunk);
+    else if (!this.holding && this.#begin(false)) this.#search(this.bytes, "more");
+  }
+
+  /** The body is whole. Throws a ProxyError when it is blocked. */
+  end(): void {
+    if (!this.#givenUp) {
+      this.#begin(true);
+      this.#other?.text.end();
+      this.#search(this.bytes, "end");
+    }
+    this.#ended = true;
+  }
+
+  /** Lets the rest pass unsearched, where the policy allows that. */
+  giveUp(why: string): void {
+    this.#o.unscannable(why);
+    this.#givenUp = true;
+  }
+
+  #passLimit(): void {
+    this.#begin(true);
+    this.#search(this.#o.scanLimit, "pause");
+    this.giveUp(`it has more than ${this.#o.scanLimit} bytes, the scan limit`);
+  }
+
+  /** Gives out what may leave, with replacements, and forgets it. */
+  emit(write: (bytes: Uint8Array) => void): void {
+    const to = this.safe;
+    if (to > this.#left) this.#edits.emit(this.#plain, this.#left, to, write);
+    this.#left = Math.max(this.#left, to);
+    this.#forget();
+  }
+
+  /** Forgets what may leave: its coded form is sent instead. */
+  skip(): void {
+    if (!this.holding) this.#left = Math.max(this.#left, this.safe);
+    this.#forget();
+  }
+
+  #forget(): void {
+    this.#plain.dropTo(this.#givenUp ? this.#left : Math.min(this.#left, this.#scan.needed));
+    if (this.#other !== null) this.#other.text.window.dropTo(this.#other.scan.needed);
+  }
+
+  /** Looks at the first bytes once they are there. False: they are not. */
+  #begin(whole: boolean): boolean {
+    if (this.#begun) return true;
+    if (this.bytes < 2 && !whole) return false;
+    this.#begun = true;
+    const first = this.#plain.slice(0, Math.min(2, this.bytes));
+    const charset = charsetOfMark(first[0], first[1]) ?? this.#o.charset;
+    if (charset === null || isUtf8(charset) || this.#events !== null) return true;
+    const decoder = decoderFor(charset);
+    if (decoder === null) {
+      this.#o.unscannable("its charset is unknown");
+      return true;
+    }
+    // The label may lie, so the bytes are searched as they are, too.
+    const text = new TranscodedText(decoder);
+    this.#other = { text, scan: new TextScan(this.#o.rules, text.window) };
+    text.append(this.#plain.slice(0, this.bytes));
+    return true;
+  }
+
+  #pushEvents(chunk: Uint8Array): void {
+    this.#begin(false);
+    this.#events?.push(chunk, (boundary) => {
+      this.#search(boundary, "pause");
+      this.#boundary = boundary;
+      this.#safe = boundary;
+    });
+    // An event that is too large to be held is treated like a long body.
+    if (this.bytes - this.#boundary > this.#o.hold) this.#search(this.bytes, "more");
+  }
+
+  #search(upto: number, following: Following): void {
+    this.#scan.search(upto, following, (rule, start, end) => this.#matched(rule, start, end));
+    if (this.#other !== null) {
+      const { text, scan } = this.#other;
+      scan.search(text.window.end, following, (rule) => this.#matchedElsewhere(rule));
+    }
+    if (following === "more") this.#safe = Math.max(this.#safe, this.#decided());
+  }
+
+  #decided(): number {
+    const decided = this.#scan.decided;
+    return this.#other === null ? decided : Math.min(decided, this.#other.text.sourceOf(this.#other.scan.decided));
+  }
+
+  #matched(rule: TextRule, start: number, end: number): boolean {
+    const action = this.#o.act(rule);
+    // What is out cannot be taken back: a replacement that would begin there is a block.
+    if (action === "block" || (action === "redact" && start < this.#left)) throw this.#o.blocked(rule);
+    this.#note(rule, action);
+    if (action === "report") return true;
+    this.#edits.add(start, end, this.#replacement(rule));
+    return false;
+  }
+
+  /** Offsets of a transcoded text do not say which bytes to replace. */
+  #matchedElsewhere(rule: TextRule): boolean {
+    const action = this.#o.act(rule);
+    if (action !== "report") throw this.#o.blocked(rule);
+    this.#note(rule, action);
+    return true;
+  }
+
+  #note(rule: TextRule, action: ContentAction): void {
+    if (this.#noted.has(rule)) return;
+    this.#noted.add(rule);
+    this.#o.noted(rule, action);
+  }
+
+  #replacement(rule: TextRule): Buffer {
+    let bytes = this.#replacements.get(rule);
+    if (bytes === undefined) {
+      bytes = Buffer.from(rule.replacement, "utf8");
+      this.#replacements.set(rule, bytes);
+    }
+    return bytes;
+  }
+}

@@ -1,0 +1,92 @@
+// The content rules of one exchange in one direction: what is done about a match, and what is written down.
+import type { Exchange } from "../exchange/exchange.ts";
+import type { ContentAction, ContentPlan, ContentRule, SideRules } from "../filters/content-plan.ts";
+import type { Fields } from "../http/fields.ts";
+import { ProxyError, type Reason } from "../shared/errors.ts";
+
+export type Direction = "request" | "response";
+
+export class ContentSide {
+  readonly x: Exchange;
+  readonly plan: ContentPlan;
+  readonly direction: Direction;
+  readonly rules: SideRules;
+  readonly enforced: boolean;
+  /** Why nothing may be changed, or null. */
+  readonly frozen: string | null;
+
+  constructor(x: Exchange, plan: ContentPlan, direction: Direction) {
+    this.x = x;
+    this.plan = plan;
+    this.direction = direction;
+    this.rules = plan[direction];
+    this.enforced = plan.mode() === "enforce";
+    this.frozen = direction === "request" ? signatureOf(x.forward.fields, x.forward.path) : null;
+  }
+
+  /** The fields that are on their way. */
+  get fields(): Fields {
+    return this.direction === "request" ? this.x.forward.fields : (this.x.response?.fields ?? []);
+  }
+
+  /** What is done about a match of the rule. In report mode nothing is blocked or changed; what is signed is not changed. */
+  act(rule: ContentRule): ContentAction {
+    if (!this.enforced) return "report";
+    return rule.action === "redact" && this.frozen !== null ? "block" : rule.action;
+  }
+
+  /** Deals with a match of a rule that looks at `place`. True: replace it. Throws a ProxyError when it is blocked. */
+  matched(rule: ContentRule, place: string): boolean {
+    const action = this.act(rule);
+    if (action === "block") throw this.blocked(rule, place);
+    this.noted(rule, action);
+    return action === "redact";
+  }
+
+  /** Writes down a match that was let through or replaced. */
+  noted(rule: ContentRule, action: ContentAction): void {
+    const name = this.x.decision?.rule ?? "default";
+    const note = `content-${action === "redact" ? "redacted" : "reported"}:${name}:${rule.label}:${this.direction}`;
+    if (!this.x.notes?.includes(note)) this.x.note(note);
+    if (action === "report" && rule.action !== "report") this.x.reported ??= name;
+  }
+
+  blocked(rule: ContentRule, place: string): ProxyError {
+    const why =
+      rule.action === "redact"
+        ? ` and must not be changed: ${this.frozen ?? "it is partly out already, or not in UTF-8"}`
+        : "";
+    const text = rule.message ?? `the ${place} of the ${this.direction} matches ${rule.label} of the rule${why}`;
+    return new ProxyError("content-blocked", text, rule.status === null ? undefined : { status: rule.status });
+  }
+
+  /** The content cannot be looked at. Throws a ProxyError unless that may pass. */
+  unscannable(why: string, reason: Reason = "content-blocked"): void {
+    if (this.enforced && this.plan.onUnscannable === "deny")
+      throw new ProxyError(reason, `the content of the ${this.direction} cannot be inspected: ${why}`);
+    this.x.note(`content-unscanned:${this.direction}:${why}`);
+    if (!this.enforced && this.plan.onUnscannable === "deny") this.x.reported ??= this.x.decision?.rule ?? "default";
+  }
+
+  /** The reason for content whose coding cannot be undone. */
+  get undecodable(): Reason {
+    return this.direction === "request" ? "undecodable-request" : "undecodable-response";
+  }
+
+  /** Bytes of decoded content. */
+  get sizeLimit(): number {
+    return this.x.decision?.plan.limits[this.direction] ?? Number.POSITIVE_INFINITY;
+  }
+}
+
+/** What signs this request, so that a change would break it: AWS Signature 4, RFC 9421, RFC 9530. */
+export function signatureOf(fields: Fields, path: string): string | null {
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = (fields[i] as string).toLowerCase();
+    if (name === "authorization" && /^\s*AWS4-/i.test(fields[i + 1] as string)) return "it is signed (AWS Signature)";
+    if (name === "x-amz-content-sha256") return "it is signed (AWS Signature)";
+    if (name === "signature" || name === "signature-input") return "it is signed (HTTP Message Signatures)";
+    if (name === "content-digest") return "it carries a digest of its content";
+  }
+  return /[?&]x-amz-signature=/i.test(path) ? "it is signed (AWS Signature)" : null;
+}

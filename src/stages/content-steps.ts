@@ -1,0 +1,348 @@
+// The two body steps of the content stage: for content as it is, and for content in a coding.
+import { createHash, type Hash } from "node:crypto";
+import type { BodyNext, BodyStep } from "../exchange/stage.ts";
+import type { Decoder, Decoders } from "../filters/decoder.ts";
+import type { Inspection } from "../filters/inspection.ts";
+import type { Fields } from "../http/fields.ts";
+import { asProxyError, ProxyError } from "../shared/errors.ts";
+import type { ContentSide } from "./content-side.ts";
+
+/** What both steps need to know. */
+export interface StepJob {
+  readonly side: ContentSide;
+  readonly inspection: Inspection;
+  readonly holdsHead: boolean;
+  /** True: replacements are possible. */
+  readonly edits: boolean;
+  /** Called once before the first byte leaves when bytes may differ from what came in; `decoded`: they lost their coding. */
+  adapt(decoded: boolean): void;
+  /** Looks at the trailers, which may be edited. Throws a ProxyError when they are blocked. */
+  trailers(fields: Fields): Fields;
+}
+
+/** Content without a coding. Works within the call: nothing is copied but what is held back. */
+export class PlainStep implements BodyStep {
+  readonly holdsHead: boolean;
+  readonly #job: StepJob;
+  readonly #next: BodyNext;
+  #room = true;
+  #sent = 0;
+  #over = false;
+  #adapted = false;
+
+  constructor(job: StepJob, next: BodyNext) {
+    this.#job = job;
+    this.#next = next;
+    this.holdsHead = job.holdsHead;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#over) return true;
+    try {
+      this.#job.inspection.push(chunk);
+    } catch (error) {
+      // What was complete before (an earlier event) still leaves, so that the cut of the bytes makes no difference.
+      this.#release();
+      this.#fail(error);
+      return true;
+    }
+    this.#release();
+    return this.#room;
+  }
+
+  end(trailers: Fields | null): void {
+    if (this.#over) return;
+    let last = trailers;
+    try {
+      this.#job.inspection.end();
+      if (trailers !== null) last = this.#job.trailers(trailers);
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    this.#release();
+    this.#over = true;
+    this.#next.end(last);
+  }
+
+  #release(): void {
+    const { inspection, edits } = this.#job;
+    if (inspection.holding) return;
+    if (!this.#adapted && inspection.safe > 0) {
+      this.#adapted = true;
+      // A body that is whole and unchanged keeps its digests; of one that is still coming nobody knows.
+      if (edits && (inspection.changed || !inspection.ended)) this.#job.adapt(false);
+    }
+    inspection.emit((bytes) => {
+      this.#sent += bytes.length;
+      this.#room = this.#next.write(bytes);
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.#over = true;
+    if (this.#sent > 0) this.#job.side.x.note(`content-cut:${this.#job.side.direction}:${this.#sent} bytes were out`);
+    this.#next.fail(asProxyError(error));
+  }
+
+  resume(): void {
+    this.#room = true;
+    if (!this.#over) this.#next.drained();
+  }
+
+  abort(): void {
+    this.#over = true;
+  }
+}
+
+/** Coded bytes that wait, for the decoder or for their decision. */
+interface Piece {
+  readonly bytes: Uint8Array;
+  /** Decoded bytes up to and with this piece. */
+  plainEnd: number;
+}
+
+/** Coded bytes that are taken in advance of the decoder, and after that the source pauses. */
+const QUEUE = 256 * 1024;
+/** Coded bytes that may wait for a decision without yielding content. */
+const BARREN = 1024 * 1024;
+/** Decoded bytes before the ratio counts. */
+const RATIO_FROM = 1024 * 1024;
+
+/**
+ * Content in a coding: decoded and inspected, while its coded bytes wait beside. They leave as they came unless something is,
+ * or may be, replaced: then the decoded content leaves instead.
+ */
+export class CodedStep implements BodyStep {
+  readonly holdsHead: boolean;
+  readonly #job: StepJob;
+  readonly #next: BodyNext;
+  readonly #decoder: Decoder;
+  readonly #digest: Hash = createHash("sha256");
+  readonly #queue: Piece[] = [];
+  #queued = 0;
+  /** Decoded, and waiting for the decision. */
+  readonly #held: Piece[] = [];
+  #heldBytes = 0;
+  #coded = 0;
+  #plain = 0;
+  #sent = 0;
+  #busy = false;
+  #room = true;
+  #sourceWaits = false;
+  #ending: { trailers: Fields | null } | null = null;
+  #over = false;
+  /** True: the decoded content leaves. */
+  #edited: boolean;
+  /** True: the content cannot be decoded and may pass as it is. */
+  #unread = false;
+
+  constructor(job: StepJob, next: BodyNext, decoders: Decoders, codings: readonly string[]) {
+    this.#job = job;
+    this.#next = next;
+    this.holdsHead = job.holdsHead;
+    this.#decoder = decoders.open(codings, (plain) => this.#take(plain));
+    // Where the head does not wait, it already says that the coding is gone.
+    this.#edited = job.edits && !job.holdsHead;
+  }
+
+  write(chunk: Uint8Array): boolean {
+    if (this.#over) return true;
+    if (this.#unread) return this.#send(chunk);
+    this.#queue.push({ bytes: chunk.slice(), plainEnd: 0 });
+    this.#queued += chunk.length;
+    this.#pump();
+    this.#sourceWaits = this.#queued >= QUEUE || !this.#room;
+    return !this.#sourceWaits;
+  }
+
+  end(trailers: Fields | null): void {
+    if (this.#over) return;
+    this.#ending = { trailers };
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#busy || this.#over || !this.#room) return;
+    const piece = this.#queue.shift();
+    if (piece === undefined) {
+      if (this.#ending !== null) this.#finish(this.#ending.trailers);
+      return;
+    }
+    this.#busy = true;
+    this.#queued -= piece.bytes.length;
+    this.#coded += piece.bytes.length;
+    if (this.#unread) {
+      this.#busy = false;
+      this.#send(piece.bytes);
+      this.#proceed();
+      return;
+    }
+    this.#decoder.write(piece.bytes, (error) => this.#decoded(piece, error));
+  }
+
+  #decoded(piece: Piece, error: Error | null): void {
+    this.#busy = false;
+    if (this.#over) return;
+    piece.plainEnd = this.#plain;
+    if (!this.#edited) {
+      this.#held.push(piece);
+      this.#heldBytes += piece.bytes.length;
+    }
+    this.#guard(() => {
+      if (error !== null) this.#undecodable(error);
+      else this.#release();
+      if (this.#heldBytes > Math.max(BARREN, this.#job.side.plan.hold * 4))
+        throw new ProxyError("decode-limit", "too much coded content that yields nothing");
+    });
+    this.#proceed();
+  }
+
+  /** Goes on with the next piece, and lets the source go on when there is room. */
+  #proceed(): void {
+    if (this.#over) return;
+    if (this.#sourceWaits && this.#room && this.#queued < QUEUE / 2) {
+      this.#sourceWaits = false;
+      this.#next.drained();
+    }
+    this.#pump();
+  }
+
+  /** Decoded bytes come from the decoder. */
+  #take(plain: Uint8Array): void {
+    if (this.#over || this.#unread) return;
+    this.#plain += plain.length;
+    this.#digest.update(plain);
+    this.#guard(() => {
+      this.#limit();
+      this.#job.inspection.push(plain);
+      this.#decide();
+      if (this.#edited) this.#release();
+      else if (!this.#job.edits) this.#job.inspection.skip();
+    });
+  }
+
+  #limit(): void {
+    const { side } = this.#job;
+    if (this.#plain > side.sizeLimit)
+      throw new ProxyError("decode-limit", `the decoded content has more than ${side.sizeLimit} bytes`);
+    if (this.#plain > RATIO_FROM && this.#plain > this.#coded * side.plan.ratioLimit)
+      throw new ProxyError(
+        "decode-limit",
+        `the content grows more than ${side.plan.ratioLimit} times when it is decoded`,
+      );
+  }
+
+  /** Once the body is longer than what is held: with replacements possible, it leaves decoded. */
+  #decide(): void {
+    if (!this.#job.edits || this.#edited || this.#job.inspection.holding) return;
+    if (this.#job.inspection.ended && !this.#job.inspection.changed) return;
+    this.#edited = true;
+    this.#held.length = 0;
+    this.#heldBytes = 0;
+    this.#job.adapt(true);
+  }
+
+  #release(): void {
+    const { inspection } = this.#job;
+    if (inspection.holding) return;
+    if (this.#edited) {
+      inspection.emit((bytes) => {
+        this.#send(bytes);
+      });
+      return;
+    }
+    for (let piece = this.#held[0]; piece !== undefined && piece.plainEnd <= inspection.safe; piece = this.#held[0]) {
+      this.#held.shift();
+      this.#heldBytes -= piece.bytes.length;
+      this.#send(piece.bytes);
+    }
+  }
+
+  #send(bytes: Uint8Array): boolean {
+    this.#sent += bytes.length;
+    if (this.#next.write(bytes)) return true;
+    // Coded bytes leave once a piece; decoded ones could be many more.
+    if (this.#room && this.#edited) this.#decoder.pause();
+    this.#room = false;
+    this.#sourceWaits = true;
+    return false;
+  }
+
+  #finish(trailers: Fields | null): void {
+    this.#busy = true;
+    if (this.#unread) {
+      this.#complete(trailers);
+      return;
+    }
+    this.#decoder.end((error) => {
+      if (this.#over) return;
+      this.#guard(() => {
+        if (error !== null) this.#undecodable(error);
+        else {
+          this.#job.inspection.end();
+          this.#decide();
+          this.#release();
+        }
+        this.#complete(trailers);
+      });
+    });
+  }
+
+  #complete(trailers: Fields | null): void {
+    this.#guard(() => {
+      const last = trailers === null ? null : this.#job.trailers(trailers);
+      this.#close();
+      this.#next.end(last);
+    });
+  }
+
+  /** The coding is broken. Where that may pass, the coded bytes leave as they came. */
+  #undecodable(error: Error): void {
+    const { side } = this.#job;
+    side.unscannable(`its coding is broken (${error.message})`, side.undecodable);
+    if (this.#edited) throw new ProxyError(side.undecodable, "the coding breaks after decoded content was sent");
+    this.#unread = true;
+    for (const piece of this.#held.splice(0)) this.#send(piece.bytes);
+  }
+
+  #guard(work: () => void): void {
+    if (this.#over) return;
+    try {
+      work();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    const { side, inspection } = this.#job;
+    if (!inspection.holding && !this.#edited) this.#release();
+    this.#close();
+    if (this.#sent > 0) side.x.note(`content-cut:${side.direction}:${this.#sent} bytes were out`);
+    this.#next.fail(asProxyError(error));
+  }
+
+  /** Frees everything and writes down the digest of what was decoded. */
+  #close(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#queue.length = 0;
+    this.#held.length = 0;
+    this.#decoder.close();
+    const decoded = { bytes: this.#plain, sha256: this.#digest.digest("hex") };
+    if (this.#job.side.direction === "request") this.#job.side.x.sentDecoded = decoded;
+    else this.#job.side.x.receivedDecoded = decoded;
+  }
+
+  resume(): void {
+    if (this.#room) return;
+    this.#room = true;
+    this.#decoder.resume();
+    this.#proceed();
+  }
+
+  abort(): void {
+    this.#close();
+  }
+}

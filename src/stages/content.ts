@@ -1,0 +1,197 @@
+// The content filters: decide by fields, path, query and body, in both directions; hold bodies back, replace in them, or stop
+// them. The only stage that returns body steps.
+import type { Exchange } from "../exchange/exchange.ts";
+import type { BodyNext, Stage, StageResult, StepPlan } from "../exchange/stage.ts";
+import { charsetOf } from "../filters/charset.ts";
+import type { ContentPlan, TextRule } from "../filters/content-plan.ts";
+import { codingsOf, type Decoders } from "../filters/decoder.ts";
+import {
+  matchesField,
+  matchesText,
+  PATH_PARTS,
+  QUERY_PARTS,
+  redactedTarget,
+  redactedValue,
+  splitTarget,
+} from "../filters/head-scan.ts";
+import { Inspection } from "../filters/inspection.ts";
+import { mediaTypeOf } from "../filters/media-type.ts";
+import { allValues, type Fields, firstValue, removeField, sameName, setField } from "../http/fields.ts";
+import type { ResponseHead } from "../http/messages.ts";
+import { ContentSide } from "./content-side.ts";
+import { CodedStep, PlainStep, type StepJob } from "./content-steps.ts";
+
+export interface ContentStageOptions {
+  readonly decoders: Decoders;
+}
+
+/** What is said about bytes that may have been changed (RFC 9110 section 8.8.3, RFC 9530, RFC 3230, RFC 9421). */
+const ABOUT_BYTES = ["digest", "content-md5", "repr-digest", "content-digest"];
+const ABOUT_RESPONSE_BYTES = [...ABOUT_BYTES, "etag", "accept-ranges", "signature", "signature-input"];
+
+/** The stage. It stands after the one that edits fields, whose values it does not look at: they are the operator's. */
+export function contentStage({ decoders }: ContentStageOptions): Stage {
+  return {
+    name: "content",
+    onRequest(x: Exchange): StageResult {
+      const plan = planOf(x);
+      if (plan === null) return null;
+      if (plan.onRequest) requestHead(new ContentSide(x, plan, "request"), decoders);
+      if (plan.response.body.length > 0) askForReadable(x, decoders);
+      return null;
+    },
+    onResponse(x: Exchange, response: ResponseHead): StageResult {
+      const plan = planOf(x);
+      if (plan === null || !plan.onResponse) return null;
+      const side = new ContentSide(x, plan, "response");
+      const hasContent = x.received.method !== "HEAD" && response.status !== 204 && response.status !== 304;
+      for (const rule of plan.response.head)
+        if (rule.matcher.matches({ path: x.received.path, fields: response.fields, hasContent }))
+          side.matched(rule, "head");
+      scanFields(side, response.fields, "fields");
+      return null;
+    },
+    requestStep(x: Exchange): StepPlan | null {
+      const plan = planOf(x);
+      if (plan === null || plan.request.body.length === 0 || x.requestLength === 0) return null;
+      return stepPlan(new ContentSide(x, plan, "request"), x.forward.fields, decoders);
+    },
+    responseStep(x: Exchange, response: ResponseHead): StepPlan | null {
+      const plan = planOf(x);
+      if (plan === null || plan.response.body.length === 0 || x.received.method === "HEAD") return null;
+      const side = new ContentSide(x, plan, "response");
+      if (response.status === 206) side.unscannable("it is a part of something larger (206)");
+      return stepPlan(side, response.fields, decoders);
+    },
+  };
+}
+
+const planOf = (x: Exchange): ContentPlan | null => (x.decision?.allowed ? x.decision.plan.content : null);
+
+/** Everything that can be known before the origin is asked. */
+function requestHead(side: ContentSide, decoders: Decoders): void {
+  const { x, rules, plan } = side;
+  const { forward } = x;
+  const hasContent = x.requestLength !== 0;
+  for (const rule of rules.head)
+    if (rule.matcher.matches({ path: forward.path, fields: forward.fields, hasContent })) side.matched(rule, "head");
+  scanTarget(side);
+  scanFields(side, forward.fields, "fields");
+  if (!hasContent || rules.body.length === 0) return;
+  const codings = codingsOf(allValues(forward.fields, "content-encoding"));
+  // Refused before the origin is asked; what may pass is noted when the body begins.
+  if (side.enforced && plan.onUnscannable === "deny") {
+    if (!codings.every((c) => decoders.knows(c))) side.unscannable("its coding is unknown", side.undecodable);
+    if (codings.length === 0 && x.requestLength > plan.scanLimit)
+      side.unscannable(`it has more than ${plan.scanLimit} bytes, the scan limit`);
+  }
+}
+
+function scanTarget(side: ContentSide): void {
+  const { forward } = side.x;
+  let { path, query } = splitTarget(forward.path);
+  for (const rule of side.rules.path)
+    if (matchesText(rule, path, false) && side.matched(rule, "path"))
+      path = redactedTarget(rule, path, PATH_PARTS, false);
+  for (const rule of side.rules.query)
+    if (query !== "" && matchesText(rule, query, true) && side.matched(rule, "query"))
+      query = redactedTarget(rule, query, QUERY_PARTS, true);
+  const target = path + query;
+  if (target !== forward.path) forward.path = target.startsWith("/") || target === "*" ? target : `/${target}`;
+}
+
+/** Looks at every name and value, but not at values that the policy itself put in. A name that is to be replaced is removed. */
+function scanFields(side: ContentSide, fields: Fields, place: string): void {
+  const edits = side.direction === "request" ? side.x.decision?.plan.requestEdits : side.x.decision?.plan.responseEdits;
+  for (const rule of side.rules.fields) {
+    for (let i = 0; i < fields.length; ) {
+      const name = fields[i] as string;
+      const value = fields[i + 1] as string;
+      const ours = edits?.some((e) => e.op !== "remove" && sameName(e.name, name) && e.value === value) ?? false;
+      if (ours || !matchesField(rule, fields, i) || !side.matched(rule, place)) {
+        i += 2;
+        continue;
+      }
+      if (matchesText(rule, name, false)) fields.splice(i, 2);
+      else {
+        fields[i + 1] = redactedValue(rule, value);
+        i += 2;
+      }
+    }
+  }
+}
+
+/** A response that will be inspected must come whole and in a coding that can be undone (RFC 9110 sections 12.5.3, 14.2). */
+function askForReadable(x: Exchange, decoders: Decoders): void {
+  const fields = x.forward.fields;
+  if (removeField(fields, "range") > 0) x.note("range-removed");
+  removeField(fields, "if-range");
+  const accepted = allValues(fields, "accept-encoding");
+  if (accepted.length === 0) return;
+  const items = accepted.flatMap((value) => value.split(",")).map((item) => item.trim());
+  const kept = items.filter((item) => {
+    const coding = mediaTypeOf(item);
+    return coding === "identity" || coding === "x-gzip" || decoders.knows(coding);
+  });
+  if (kept.length < items.length) setField(fields, "accept-encoding", kept.length > 0 ? kept.join(", ") : "identity");
+}
+
+function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPlan | null {
+  const { plan, rules } = side;
+  const codings = codingsOf(allValues(fields, "content-encoding"));
+  if (!codings.every((c) => decoders.knows(c))) {
+    side.unscannable("its coding is unknown", side.undecodable);
+    return null;
+  }
+  const type = firstValue(fields, "content-type");
+  const events = side.direction === "response" && type !== null && mediaTypeOf(type) === "text/event-stream";
+  const actions = rules.body.map((rule) => side.act(rule));
+  const edits = actions.includes("redact");
+  const holdsHead = !events && actions.some((action) => action !== "report");
+  if (edits && !holdsHead) dropChanged(side, fields, codings.length > 0);
+  return {
+    resizes: edits,
+    open(next: BodyNext) {
+      const job: StepJob = {
+        side,
+        inspection: inspectionOf(side, rules.body, events, charsetOf(type)),
+        holdsHead,
+        edits,
+        adapt: (decoded) => {
+          if (holdsHead) dropChanged(side, fields, decoded);
+        },
+        trailers: (trailers) => {
+          const edited = trailers.slice();
+          scanFields(side, edited, "trailers");
+          return edited;
+        },
+      };
+      return codings.length === 0 ? new PlainStep(job, next) : new CodedStep(job, next, decoders, codings);
+    },
+  };
+}
+
+function inspectionOf(
+  side: ContentSide,
+  rules: readonly TextRule[],
+  events: boolean,
+  charset: string | null,
+): Inspection {
+  return new Inspection({
+    rules,
+    hold: side.plan.hold,
+    scanLimit: side.plan.scanLimit,
+    events,
+    charset,
+    act: (rule) => side.act(rule),
+    noted: (rule, action) => side.noted(rule, action),
+    blocked: (rule) => side.blocked(rule, "body"),
+    unscannable: (why) => side.unscannable(why),
+  });
+}
+
+/** Removes what is not true of changed bytes. */
+function dropChanged(side: ContentSide, fields: Fields, decoded: boolean): void {
+  if (decoded) removeField(fields, "content-encoding");
+  for (const name of side.direction === "request" ? ABOUT_BYTES : ABOUT_RESPONSE_BYTES) removeField(fields, name);
+}
