@@ -23,13 +23,13 @@ export const colours = pc.createColors(wantsColour(process.stdout));
 /** Colours for standard error. */
 export const errorColours = pc.createColors(wantsColour(process.stderr));
 
-/** C0 and C1 controls, bidirectional overrides and isolates, line and paragraph separators. */
-const UNSAFE = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g;
+/** Controls, invisible format characters (bidirectional overrides among them), line and paragraph separators. */
+const UNSAFE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
 
 /** Text that a terminal shows and does not obey: what could steer it is written as `\x1b`, `\u202e`. */
 export function safeText(text: string): string {
   return text.replace(UNSAFE, (c) => {
-    const code = c.charCodeAt(0);
+    const code = c.codePointAt(0) as number;
     return code < 256 ? `\\x${code.toString(16).padStart(2, "0")}` : `\\u${code.toString(16).padStart(4, "0")}`;
   });
 }
@@ -70,8 +70,8 @@ function pad(cell: string, width: number, align: "left" | "right"): string {
 
 /** Without the colours that we put in ourselves. */
 const visible = (text: string): string => {
-  const escape = String.fromCharCode(27);
-  return text.split(escape).reduce((all, part, i) => all + (i === 0 ? part : part.replace(/^\[[0-9;]*m/, "")), "");
+  const start = String.fromCharCode(27);
+  return text.split(start).reduce((all, part, i) => all + (i === 0 ? part : part.replace(/^\[[0-9;]*m/, "")), "");
 };
 
 /** The word of `words` that is nearest to `word`, or null when none is near. */

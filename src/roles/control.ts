@@ -40,6 +40,8 @@ export interface HouseStatus {
 export interface ControlOptions {
   /** Called when the last connection that held a child port is gone. */
   readonly onIdle?: () => void;
+  /** Called when a child port was opened. */
+  readonly onHeld?: () => void;
   /** Called when somebody asks the house to close; it is expected to drain and exit. */
   readonly onClose?: () => void;
 }
@@ -232,6 +234,7 @@ class ControlConnection {
         throw new Error("the connection ended");
       }
       this.#ports.push(opened);
+      this.#options.onHeld?.();
       return opened.port;
     } finally {
       this.#opening--;
