@@ -132,7 +132,7 @@ async function askBoth(channel: Channel, name: string): Promise<Question> {
   return [six, four].find((question) => question !== null && "failed" in question) ?? { missing: true };
 }
 
-async function withinDelay(v6: Promise<Question>, v4: Promise<Question>): Promise<(Question | null)[]> {
+async function withinDelay(v6: Promise<Question>, v4: Promise<Question>): Promise<[Question | null, Question | null]> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<null>((resolve) => {
     timer = setTimeout(() => resolve(null), OTHER_FAMILY);
@@ -172,5 +172,5 @@ function readError(error: NodeJS.ErrnoException): Question {
 
 const systemHosts = (): string =>
   process.platform === "win32"
-    ? `${process.env["SystemRoot"] ?? "C:\\Windows"}\\System32\\drivers\\etc\\hosts`
+    ? `${process.env.SystemRoot ?? "C:\\Windows"}\\System32\\drivers\\etc\\hosts`
     : "/etc/hosts";

@@ -1,0 +1,155 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
+import { Resolver, type ResolverOptions } from "../../../src/edge/net/resolver.ts";
+import { type DnsAnswer, startDns, type TestDns, zone } from "../../support/dns.ts";
+
+let folder: string;
+let dns: TestDns | null = null;
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "names-"));
+});
+afterEach(async () => {
+  await dns?.close();
+  dns = null;
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+async function resolverFor(answer: DnsAnswer, options: ResolverOptions = {}): Promise<Resolver> {
+  dns = await startDns(answer);
+  const none = join(folder, "none");
+  return new Resolver({ servers: [dns.server], hostsFile: none, resolvConf: none, ...options });
+}
+const asked = (): number => dns?.questions.length ?? 0;
+
+describe("answers", () => {
+  test("A and AAAA are asked at once, and both count", async () => {
+    const resolver = await resolverFor(zone({ "a.test": ["192.0.2.1", "2001:db8::1", "192.0.2.2"] }));
+    expect([...(await resolver.resolve("a.test"))].sort()).toEqual(["192.0.2.1", "192.0.2.2", "2001:db8::1"]);
+    expect([...(dns?.questions ?? [])].sort()).toEqual(["A a.test", "AAAA a.test"]);
+  });
+
+  test("one family is enough", async () => {
+    const resolver = await resolverFor(zone({ "four.test": ["192.0.2.1"], "six.test": ["2001:db8::1"] }));
+    expect(await resolver.resolve("four.test")).toEqual(["192.0.2.1"]);
+    expect(await resolver.resolve("six.test")).toEqual(["2001:db8::1"]);
+  });
+
+  test("a server that never answers AAAA costs a quarter of a second, not the deadline", async () => {
+    const resolver = await resolverFor((_name, type) => (type === "A" ? { addresses: ["192.0.2.1"] } : null));
+    const started = performance.now();
+    expect(await resolver.resolve("a.test")).toEqual(["192.0.2.1"]);
+    expect(performance.now() - started).toBeLessThan(1500);
+  });
+
+  test("a name that does not exist, or has no address, is unresolved", async () => {
+    const resolver = await resolverFor((name) => (name === "empty.test" ? {} : { code: "nxdomain" }));
+    await expect(resolver.resolve("none.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+    await expect(resolver.resolve("empty.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+  });
+
+  test("a failing server is an unresolved name", async () => {
+    const resolver = await resolverFor(() => ({ code: "refused" }));
+    await expect(resolver.resolve("a.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+  });
+
+  test("a silent server ends at the deadline", async () => {
+    const resolver = await resolverFor(() => null, { deadline: 400 });
+    const started = performance.now();
+    await expect(resolver.resolve("a.test")).rejects.toMatchObject({ reason: "origin-dns-timeout" });
+    expect(performance.now() - started).toBeLessThan(2000);
+  });
+
+  test("too many addresses refuse the name, and are not cut", async () => {
+    const many = Array.from({ length: 65 }, (_, i) => `192.0.2.${i}`);
+    const resolver = await resolverFor(zone({ "many.test": many }));
+    await expect(resolver.resolve("many.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+  });
+});
+
+describe("bounds", () => {
+  test("forty dead names do not hold up another", async () => {
+    const resolver = await resolverFor(
+      (name, type) => (name.startsWith("dead") ? null : { addresses: type === "A" ? ["192.0.2.1"] : [] }),
+      { deadline: 1000 },
+    );
+    const dead = Array.from({ length: 40 }, (_, i) => resolver.resolve(`dead${i}.test`).catch((e) => e.reason));
+    const started = performance.now();
+    expect(await resolver.resolve("alive.test")).toEqual(["192.0.2.1"]);
+    expect(performance.now() - started).toBeLessThan(500);
+    expect(new Set(await Promise.all(dead))).toEqual(new Set(["origin-dns-timeout"]));
+  });
+
+  test("one question for many askers; then the cache answers", async () => {
+    const resolver = await resolverFor(zone({ "a.test": ["192.0.2.1"] }));
+    await Promise.all(Array.from({ length: 50 }, () => resolver.resolve("a.test")));
+    await resolver.resolve("a.test");
+    expect(asked()).toBe(2);
+  });
+
+  test("TTL 0 is asked again each time", async () => {
+    const resolver = await resolverFor((_name, type, count) => ({
+      addresses: type === "A" ? [`192.0.2.${count + 1}`] : [],
+      ttl: 0,
+    }));
+    expect(await resolver.resolve("a.test")).toEqual(["192.0.2.1"]);
+    expect(await resolver.resolve("a.test")).toEqual(["192.0.2.2"]);
+  });
+
+  test("a failure is not kept", async () => {
+    const resolver = await resolverFor((_name, type, count) =>
+      count === 0 ? { code: "nxdomain" } : { addresses: type === "A" ? ["192.0.2.1"] : [] },
+    );
+    await expect(resolver.resolve("a.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+    expect(await resolver.resolve("a.test")).toEqual(["192.0.2.1"]);
+  });
+
+  test("names under way have a bound", async () => {
+    const resolver = await resolverFor(() => null, { deadline: 300, maxUnderWay: 3 });
+    const waiting = [1, 2, 3].map((i) => resolver.resolve(`a${i}.test`).catch((e) => e.reason));
+    await expect(resolver.resolve("a4.test")).rejects.toMatchObject({ reason: "busy" });
+    await Promise.all(waiting);
+    await expect(resolver.resolve("a5.test")).rejects.toMatchObject({ reason: "origin-dns-timeout" });
+  });
+});
+
+describe("the system's files", () => {
+  test("the hosts file comes before the name server, and is read again when it changes", async () => {
+    const hostsFile = join(folder, "hosts");
+    await writeFile(hostsFile, "192.0.2.9\tMyHost.Test alias # x\n::1 alias\nfe80::1%lo0 alias\nnonsense y\n");
+    const resolver = await resolverFor(() => ({ code: "nxdomain" }), { hostsFile });
+    expect(await resolver.resolve("myhost.test")).toEqual(["192.0.2.9"]);
+    expect(await resolver.resolve("alias")).toEqual(["192.0.2.9", "::1"]);
+    expect(asked()).toBe(0);
+    await writeFile(hostsFile, "192.0.2.10 myhost.test other.test\n");
+    expect(await resolver.resolve("myhost.test")).toEqual(["192.0.2.10"]);
+    await rm(hostsFile);
+    await expect(resolver.resolve("myhost.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+  });
+
+  test("localhost is loopback, whatever the files and servers say", async () => {
+    const hostsFile = join(folder, "hosts-localhost");
+    await writeFile(hostsFile, "192.0.2.9 localhost a.localhost\n");
+    const resolver = await resolverFor(() => ({ addresses: ["192.0.2.8"] }), { hostsFile });
+    expect(await resolver.resolve("localhost")).toEqual(["127.0.0.1", "::1"]);
+    expect(await resolver.resolve("a.localhost")).toEqual(["127.0.0.1", "::1"]);
+    expect(asked()).toBe(0);
+  });
+
+  test("search domains and ndots", async () => {
+    const resolvConf = join(folder, "resolv.conf");
+    await writeFile(resolvConf, "nameserver 192.0.2.53\nsearch corp.test other.test\noptions ndots:2 edns0\n");
+    const resolver = await resolverFor(
+      zone({ "intranet.other.test": ["192.0.2.1"], "a.b": ["192.0.2.2"], "x.y.z": ["192.0.2.3"] }),
+      { resolvConf },
+    );
+    const order = (): string[] => (dns?.questions ?? []).filter((q) => q.startsWith("A ")).map((q) => q.slice(2));
+    expect(await resolver.resolve("intranet")).toEqual(["192.0.2.1"]);
+    expect(order()).toEqual(["intranet.corp.test", "intranet.other.test"]);
+    expect(await resolver.resolve("a.b")).toEqual(["192.0.2.2"]);
+    expect(order().slice(2)).toEqual(["a.b.corp.test", "a.b.other.test", "a.b"]);
+    expect(await resolver.resolve("x.y.z")).toEqual(["192.0.2.3"]);
+    expect(order().slice(5)).toEqual(["x.y.z"]);
+  });
+});
