@@ -38,8 +38,10 @@ export function install() {
     );
     if (readMark(INSTALLED) === wanted) return;
     if (!treeIsWhole()) {
-      say("installing dependencies (npm ci) …");
-      const args = ["ci", "--no-audit", "--no-fund", "--include=dev"];
+      say("installing dependencies (npm install) …");
+      // Not `npm ci`: it refuses a lock file that lacks the optional packages of another platform, of which some registries
+      // have none. `npm install` takes the locked versions and their digests just so; --no-save leaves the lock file alone.
+      const args = ["install", "--no-save", "--no-audit", "--no-fund", "--include=dev"];
       // Where neither the prebuilt add-on nor Node's headers can be fetched, its install step fails, and npm with it.
       if (!npm(args, { mustWork: false })) npm([...args, "--ignore-scripts"]);
     }
@@ -112,7 +114,7 @@ function treeIsWhole() {
   const missing = Object.entries(wanted).filter(([path, { version, optional }]) => {
     return path !== "" && found[path]?.version !== version && !(optional && found[path] === undefined);
   });
-  return missing.length === 0 && Object.keys(found).every((path) => path in wanted);
+  return missing.length === 0 && Object.entries(found).every(([path, { optional }]) => optional || path in wanted);
 }
 
 function packagesOf(lockFile) {
