@@ -1,0 +1,185 @@
+// `audit query`, `tail`, `show` and `export`: records out of the log.
+import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { CSV_HEAD, csvLine } from "../../audit/csv.ts";
+import { HAR_TAIL, harEntry, harHead } from "../../audit/har.ts";
+import type { Filter } from "../../audit/query.ts";
+import { sizeText } from "../../audit/units.ts";
+import type { AuditReader, GroupLine } from "../../edge/audit/reader.ts";
+import { CommandError, EXIT, notice, print, printJson, safeText, table } from "../output.ts";
+import { type FilterFlags, filterOf, groupOf, limitOf, type PlaceFlags, withReader } from "./flags.ts";
+import { type Format, jsonLine, jsonOf, printRecord, printRecords, safeJson } from "./records.ts";
+
+export interface QueryFlags extends FilterFlags {
+  readonly format: Format;
+  readonly limit: string;
+  readonly groupBy?: string;
+  readonly sort: string;
+}
+
+/** Records that match, newest last; or counts and bytes by group. */
+export const query = (flags: QueryFlags): Promise<void> =>
+  withReader(flags, (reader) => {
+    const filter = filterOf(flags, Date.now());
+    const limit = limitOf(flags.limit);
+    if (flags.groupBy !== undefined) {
+      printGroups(reader, filter, flags, limit);
+      return;
+    }
+    const found = reader.newest(filter, limit);
+    if (flags.sort !== "time") {
+      const side = flags.sort === "sent" ? "sent" : "received";
+      found.sort((a, b) =>
+        flags.sort === "took"
+          ? b.record.timings.total - a.record.timings.total
+          : b.record[side].bytes - a.record[side].bytes,
+      );
+    } else found.reverse();
+    if (flags.json === true) printJson(found.map(jsonOf));
+    else printRecords(found, flags.format, Date.now());
+    if (found.length === limit) notice(`the newest ${limit} that match; --limit shows more`);
+  });
+
+function printGroups(reader: AuditReader, filter: Filter, flags: QueryFlags, limit: number): void {
+  const by = groupOf(flags.groupBy as string);
+  const sort = flags.sort === "sent" || flags.sort === "received" || flags.sort === "denied" ? flags.sort : "records";
+  const lines = reader.groups(filter, by, sort, limit);
+  if (flags.json === true) printJson(lines.map((l) => ({ ...l, [by]: l.value, value: undefined })));
+  else if (flags.format === "jsonl")
+    for (const l of lines) print(safeJson(JSON.stringify({ [by]: l.value, ...l, value: undefined })));
+  else if (flags.format === "csv") {
+    print(`${by},records,denied,sent_bytes,received_bytes`);
+    for (const l of lines) print([csvText(l.value), l.records, l.denied, l.sent, l.received].join(","));
+  } else print(groupTable(by, lines));
+}
+
+const csvText = (value: string | number | null): string =>
+  value === null
+    ? ""
+    : `"${String(value)
+        .replace(/^(?=[=+\-@])/, "'")
+        .replaceAll('"', '""')}"`;
+
+export const groupTable = (by: string, lines: readonly GroupLine[]): string =>
+  table(
+    [
+      { title: by.toUpperCase() },
+      { title: "RECORDS", align: "right" },
+      { title: "DENIED", align: "right" },
+      { title: "SENT", align: "right" },
+      { title: "RECEIVED", align: "right" },
+    ],
+    lines.map((l) => [
+      safeText(String(l.value ?? "-")),
+      String(l.records),
+      String(l.denied),
+      sizeText(l.sent),
+      sizeText(l.received),
+    ]),
+  );
+
+const TAIL_MS = 250;
+
+export interface TailFlags extends FilterFlags {
+  readonly format: Format;
+  readonly limit: string;
+}
+
+/** The last few that match, then every new one, until it is interrupted. */
+export const tail = (flags: TailFlags): Promise<void> =>
+  withReader(flags, async (reader) => {
+    const filter = filterOf(flags, Date.now());
+    const format = flags.json === true ? "jsonl" : flags.format;
+    let last = reader.lastSeq();
+    printRecords(reader.newest(filter, limitOf(flags.limit)).reverse(), format, Date.now());
+    const stopped = new Promise<"stop">((resolve) => {
+      for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("stop"));
+    });
+    for (;;) {
+      const tick = new Promise<"tick">((resolve) => setTimeout(resolve, TAIL_MS, "tick"));
+      if ((await Promise.race([tick, stopped])) === "stop") return;
+      const newest = reader.lastSeq();
+      if (newest === last) continue;
+      printRecords([...reader.oldest(filter, 10_000, last)], format, Date.now(), false);
+      last = newest;
+    }
+  });
+
+/** One record in full; exit code 1 when there is none of that id. */
+export const show = (id: string, flags: PlaceFlags): Promise<void> =>
+  withReader(flags, (reader) => {
+    const found = reader.newest({ id }, 1)[0];
+    if (found === undefined) {
+      notice(`there is no record ${safeText(id)} (it may have been pruned, or belong to another log)`);
+      process.exitCode = EXIT.no;
+    } else if (flags.json === true) process.stdout.write(`${safeJson(JSON.stringify(jsonOf(found), null, 2))}\n`);
+    else printRecord(found);
+  });
+
+export interface ExportFlags extends FilterFlags {
+  readonly format: "jsonl" | "csv" | "har";
+  readonly out?: string;
+}
+
+/** All that match, oldest first, streamed to a file (made new, 0600) or to standard output. */
+export const exportLog = (flags: ExportFlags): Promise<void> =>
+  withReader(flags, (reader) => {
+    const filter = filterOf(flags, Date.now());
+    const fd = flags.out === undefined ? 1 : openOut(flags.out);
+    try {
+      const count = writeAll(reader, filter, flags.format, (text) => writeFully(fd, text));
+      if (flags.out !== undefined) notice(`${count} records written to ${safeText(flags.out)}`);
+    } finally {
+      if (fd !== 1) closeSync(fd);
+    }
+  });
+
+function openOut(file: string): number {
+  try {
+    return openSync(file, "wx", 0o600);
+  } catch (error) {
+    const exists = (error as NodeJS.ErrnoException).code === "EEXIST";
+    throw new CommandError(`--out ${file}: ${exists ? "the file is there already" : (error as Error).message}`);
+  }
+}
+
+function writeAll(
+  reader: AuditReader,
+  filter: Filter,
+  format: ExportFlags["format"],
+  write: (text: string) => void,
+): number {
+  let count = 0;
+  if (format === "csv") write(`${CSV_HEAD}\r\n`);
+  if (format === "har") write(harHead(version()));
+  for (const stored of reader.oldest(filter)) {
+    if (format === "jsonl") write(`${jsonLine(stored)}\n`);
+    else if (format === "csv") write(`${csvLine(stored.record)}\r\n`);
+    else {
+      const entry = harEntry(stored.record);
+      if (entry === null) continue;
+      write(`${count === 0 ? "" : ","}\n${JSON.stringify(entry)}`);
+    }
+    count++;
+  }
+  if (format === "har") write(HAR_TAIL);
+  return count;
+}
+
+function writeFully(fd: number, text: string): void {
+  const bytes = Buffer.from(text);
+  let done = 0;
+  while (done < bytes.length) {
+    try {
+      done += writeSync(fd, bytes, done);
+    } catch (error) {
+      // A pipe that is full for now; a synchronous wait keeps the memory bounded.
+      if ((error as NodeJS.ErrnoException).code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5);
+    }
+  }
+}
+
+function version(): string {
+  const text = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(text) as { version: string }).version;
+}

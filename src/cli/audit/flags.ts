@@ -1,0 +1,137 @@
+// The filters that the audit commands share, from flags to what the reader understands.
+import { type Command, Option } from "commander";
+import { type Filter, GROUPS, type Group, QueryError } from "../../audit/query.ts";
+import { durationOf, momentOf } from "../../audit/units.ts";
+import { AuditReader } from "../../edge/audit/reader.ts";
+import { CommandError } from "../output.ts";
+import { findPlaces } from "../places.ts";
+
+export interface PlaceFlags {
+  readonly data?: string;
+  readonly config?: string;
+  readonly json?: boolean;
+}
+
+export interface FilterFlags extends PlaceFlags {
+  readonly since?: string;
+  readonly until?: string;
+  readonly client?: string;
+  readonly host?: string;
+  readonly method?: string;
+  readonly path?: string;
+  readonly status?: string;
+  readonly decision?: string;
+  readonly rule?: string;
+  readonly reason?: string;
+  readonly digest?: string;
+  readonly id?: string;
+  readonly kind?: string;
+  readonly uninspected?: boolean;
+  readonly mcpServer?: string;
+  readonly tool?: string;
+}
+
+export const withPlace = (command: Command): Command =>
+  command
+    .option("--data <dir>", "the folder of the log (default: ./data)")
+    .option("-c, --config <file>", "the policy file that names the folder")
+    .option("--json", "print JSON");
+
+export const withFilters = (command: Command): Command =>
+  withPlace(command)
+    .option("--since <when>", "1h, 7d, 2026-03-01 or 2026-03-01T12:00:00Z")
+    .option("--until <when>", "the same; records from before it")
+    .option("--client <name>", "* is any run of characters; - for anonymous")
+    .option("--host <name>", "such as '*.github.com'")
+    .option("--method <method>", "several with commas")
+    .option("--path <path>", "such as '/repos/*'; without *: this path with any query")
+    .option("--status <status>", "404, 4xx, 401,403, or - for none")
+    .addOption(new Option("--decision <decision>").choices(["allow", "deny", "would-deny"]))
+    .option("--rule <id>", "- for the default")
+    .option("--reason <reason>", "such as origin-timeout; - for none")
+    .option("--digest <sha256>", "of a body, at least its first 12 hex digits")
+    .option("--id <id>", "one record")
+    .addOption(new Option("--kind <kind>").choices(["connect", "exchange", "connection", "upgrade"]))
+    .option("--uninspected", "only what was not opened")
+    .addOption(new Option("--mcp-server <name>").hideHelp())
+    .addOption(new Option("--tool <name>").hideHelp());
+
+/** The filter. Throws CommandError for what cannot be understood, or is not supported. */
+export function filterOf(flags: FilterFlags, now: number): Filter {
+  if (flags.mcpServer !== undefined || flags.tool !== undefined)
+    throw new CommandError(`--${flags.tool === undefined ? "mcp-server" : "tool"} is not supported in this version`);
+  const { since, until, client, host, method, path, status, decision, rule, reason, digest, id, kind } = flags;
+  const filter: Record<string, unknown> = {
+    client,
+    host,
+    method,
+    path,
+    status,
+    decision,
+    rule,
+    reason,
+    digest,
+    id,
+    kind,
+  };
+  if (since !== undefined) filter.since = momentFlag("--since", since, now);
+  if (until !== undefined) filter.until = momentFlag("--until", until, now);
+  if (flags.uninspected === true) filter.uninspected = true;
+  for (const key of Object.keys(filter)) if (filter[key] === undefined) delete filter[key];
+  return filter as Filter;
+}
+
+function momentFlag(flag: string, text: string, now: number): number {
+  const at = momentOf(text, now);
+  if (at === null)
+    throw new CommandError(`${flag} ${text}: write a duration such as 1h or 7d, or a date such as 2026-03-01`);
+  return at;
+}
+
+export function durationFlag(flag: string, text: string): number {
+  const ms = durationOf(text);
+  if (ms === null) throw new CommandError(`${flag} ${text}: write a duration such as 12h or 90d`);
+  return ms;
+}
+
+export function limitOf(text: string): number {
+  if (!/^\d{1,9}$/.test(text) || Number(text) === 0)
+    throw new CommandError(`--limit ${text}: write a number from 1 on`);
+  return Number(text);
+}
+
+export function groupOf(text: string): Group {
+  if ((GROUPS as readonly string[]).includes(text)) return text as Group;
+  throw new CommandError(`--group-by ${text}: choose ${GROUPS.join(", ")}`);
+}
+
+export const dataFolder = (flags: PlaceFlags): string =>
+  findPlaces(
+    {
+      ...(flags.config === undefined ? {} : { config: [flags.config] }),
+      ...(flags.data === undefined ? {} : { data: flags.data }),
+    },
+    process.env,
+  ).data;
+
+/** Runs `work` with the log open for reading. What cannot be opened or asked is wrong usage, told without a stack. */
+export async function withReader<T>(
+  flags: PlaceFlags,
+  work: (reader: AuditReader, dir: string) => T | Promise<T>,
+): Promise<T> {
+  const dir = dataFolder(flags);
+  let reader: AuditReader;
+  try {
+    reader = new AuditReader(dir);
+  } catch (error) {
+    throw new CommandError((error as Error).message);
+  }
+  try {
+    return await work(reader, dir);
+  } catch (error) {
+    if (error instanceof QueryError) throw new CommandError(error.message);
+    throw error;
+  } finally {
+    reader.close();
+  }
+}
