@@ -35,6 +35,8 @@ export interface ConnectContext {
   readonly sni: string | null;
   /** True: SNI named another host than CONNECT; every request is answered 421. */
   readonly sniMismatch: boolean;
+  /** CONNECT named an address and SNI a name: both must be allowed, and the name stands for the address inside. */
+  readonly alias: string | null;
 }
 
 export class Exchange {
@@ -51,6 +53,8 @@ export class Exchange {
   /** Content length the client declared: 0 no content, -1 chunked (unknown). */
   readonly requestLength: number;
 
+  /** The value of Host towards the origin; null: as the client sent it. */
+  hostText: string | null = null;
   principal: string | null = null;
   decision: Decision | null = null;
   /** The final response that the client gets (origin's or ours). */

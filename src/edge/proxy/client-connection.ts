@@ -1,0 +1,527 @@
+// HTTP/1.1 towards the client: reads requests off a connection (plain, or decrypted inside CONNECT), one exchange at a
+// time, and writes their responses. No stream objects: bytes go from the read callback to the relay and out through slabs.
+import { METHODS } from "node:http";
+import type net from "node:net";
+import type { Duplex } from "node:stream";
+import { connectionRecord } from "../../audit/build.ts";
+import { type ConnectionFacts, Exchange } from "../../exchange/exchange.ts";
+import { refusal } from "../../exchange/refusal.ts";
+import { Relay } from "../../exchange/relay.ts";
+import type { ClientSide, RawConnection } from "../../exchange/sides.ts";
+import { ChunkedReader } from "../../http/chunked.ts";
+import { type Fields, firstValue } from "../../http/fields.ts";
+import type { RequestHead, ResponseHead, Scheme } from "../../http/messages.ts";
+import { Head, parseRequestHead, reasonOfCode } from "../../http/parse-head.ts";
+import { fieldLines, lastChunk, PHRASES } from "../../http/serialise.ts";
+import { asProxyError, ProxyError } from "../../shared/errors.ts";
+import { newId } from "../../shared/ids.ts";
+import { beginConnect } from "./connect.ts";
+import { Input } from "./input.ts";
+import { Outgoing } from "./outgoing.ts";
+import { readTarget } from "./request-target.ts";
+import type { ProxyServices } from "./services.ts";
+import type { Deadline } from "./timers.ts";
+
+const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
+/** What the client gets to read after we said that we close, before it is cut off; and for how long. */
+const LINGER = 2_000;
+const LINGER_BYTES = 1_048_576;
+const MAX_PIPELINED = 65_536;
+
+type State = "head" | "body" | "wait" | "closing" | "gone" | "handed-over";
+
+export class ClientConnection implements ClientSide {
+  version: "1.0" | "1.1" = "1.1";
+  readonly facts: ConnectionFacts;
+  readonly services: ProxyServices;
+  readonly socket: Duplex;
+  /** The TCP connection under it, for a reset. */
+  readonly raw: net.Socket;
+  private readonly scheme: Scheme | null;
+  private readonly out: Outgoing;
+  private readonly input = new Input();
+  private readonly deadline: Deadline;
+  private state: State = "head";
+  private relay: Relay | null = null;
+  private keep = true;
+  private length = 0;
+  private left = 0;
+  private chunked: ChunkedReader | null = null;
+  private paused = false;
+  private consuming = false;
+  private halfClosed = false;
+  private discarded = 0;
+  private served = 0;
+  // framing of the response
+  private responseChunked = false;
+  private readonly overLimit: boolean;
+
+  /** `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. */
+  constructor(
+    services: ProxyServices,
+    socket: Duplex,
+    raw: net.Socket,
+    facts: ConnectionFacts,
+    scheme: Scheme | null,
+    overLimit = false,
+  ) {
+    this.services = services;
+    this.socket = socket;
+    this.raw = raw;
+    this.facts = facts;
+    this.scheme = scheme;
+    this.overLimit = overLimit;
+    this.out = new Outgoing(socket, this);
+    this.deadline = services.wheel.start(this, services.settings.headerTimeout);
+    (socket as Owned)[OWNER] = this;
+    socket.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
+    services.open.add(this);
+  }
+
+  // ---- reading --------------------------------------------------------------------------------------------------------
+
+  /** Bytes of the client. */
+  receive(b: Buffer): void {
+    if (this.state === "closing") {
+      this.discarded += b.length;
+      if (this.discarded > LINGER_BYTES) this.destroy();
+      return;
+    }
+    this.input.append(b);
+    this.consume();
+  }
+
+  private consume(): void {
+    if (this.consuming) return;
+    this.consuming = true;
+    try {
+      while (this.input.length > 0 && this.step());
+    } finally {
+      this.consuming = false;
+    }
+    if (this.input.length > MAX_PIPELINED && (this.state === "wait" || this.state === "body")) this.pause();
+  }
+
+  /** One head or one piece of a body. False: nothing more can be done with what is here. */
+  private step(): boolean {
+    if (this.state === "head") return this.readHead();
+    if (this.state === "body") return this.readBody();
+    if (this.state === "closing") this.input.clear();
+    return false;
+  }
+
+  private readHead(): boolean {
+    const input = this.input;
+    const limits = this.services.policy().defaults.limits;
+    if (!input.worthParsing(limits.headers)) return false;
+    const head = new Head();
+    const result = parseRequestHead(input.bytes, input.from, input.to, head, limits.headers, limits.url);
+    if (result === 0) {
+      input.wait();
+      return false;
+    }
+    if (result < 0) {
+      this.refuseConnection(new ProxyError(reasonOfCode(result)), null);
+      return false;
+    }
+    input.advance(result);
+    this.begin(head);
+    return this.state !== "handed-over";
+  }
+
+  private begin(head: Head): void {
+    this.served++;
+    this.version = head.minor === 0 ? "1.0" : "1.1";
+    this.keep = !head.close && (head.minor === 1 || head.keepAlive) && !this.services.draining();
+    this.length = head.chunked ? -1 : Math.max(0, head.length);
+    if (this.overLimit)
+      return this.refuseConnection(new ProxyError("busy", "too many connections of this client"), head);
+    if (!KNOWN_METHODS.has(head.method)) return this.refuseConnection(new ProxyError("not-implemented"), head);
+    if (head.method === "CONNECT") return this.connect(head);
+    const target = readTarget(head, this.scheme, this.facts.connect);
+    if (target.error !== null && target.request === null) return this.refuseConnection(target.error, head);
+    this.exchange(head, target.request as RequestHead, target.error, target.hostReplaced);
+  }
+
+  private connect(head: Head): void {
+    if (this.facts.connect !== null)
+      return this.refuseConnection(new ProxyError("method-not-allowed", "CONNECT inside CONNECT"), head);
+    if (this.length !== 0)
+      return this.refuseConnection(new ProxyError("malformed-request", "CONNECT with content"), head);
+    this.state = "wait";
+    this.deadline.at = this.services.wheel.now + this.services.settings.headerTimeout;
+    beginConnect(this, head);
+  }
+
+  private exchange(head: Head, request: RequestHead, error: ProxyError | null, hostReplaced: string | null): void {
+    const services = this.services;
+    const now = services.clock.now();
+    const x = new Exchange(newId(now), now, services.clock.tick(), this.facts, services.policy(), request, this.length);
+    if (hostReplaced !== null) x.note("host-replaced");
+    if (head.minor === 0 && head.expect) head.expect = false;
+    const relay = new Relay(services, this, x, head.expect && this.length !== 0, head.upgrade);
+    this.relay = relay;
+    this.left = this.length;
+    this.chunked = head.chunked ? new ChunkedReader() : null;
+    this.state = this.length === 0 ? "wait" : "body";
+    this.deadline.at = services.wheel.now + POLL;
+    let refused = error;
+    if (refused === null && hostReplaced !== null && services.settings.strictHost) {
+      refused = new ProxyError("malformed-request", "Host differs from the target");
+    }
+    if (refused === null && request.method === "TRACE") refused = new ProxyError("method-not-allowed");
+    if (refused === null) relay.start();
+    else {
+      x.principal = this.facts.connect?.client ?? null;
+      if (this.length === 0) x.requestComplete = true;
+      relay.refuse(refused);
+    }
+  }
+
+  private readBody(): boolean {
+    const relay = this.relay;
+    if (relay === null || !relay.ready) {
+      if (this.input.length >= MAX_PIPELINED) this.pause();
+      return false;
+    }
+    const input = this.input;
+    const b = input.bytes;
+    const from = input.from;
+    if (this.chunked !== null) return this.readChunks(this.chunked, relay);
+    const to = Math.min(input.to, from + this.left);
+    const whole = to - from === this.length;
+    const room = relay.requestData(from === 0 && to === b.length ? b : b.subarray(from, to), whole);
+    if (this.relay !== relay || this.state !== "body") return false;
+    this.left -= to - from;
+    input.advance(to);
+    if (this.left === 0) this.bodyEnded(relay, null);
+    else if (!room) this.pause();
+    return true;
+  }
+
+  private readChunks(chunked: ChunkedReader, relay: Relay): boolean {
+    const input = this.input;
+    let room = true;
+    const next = chunked.read(input.bytes, input.from, input.to, (b, start, end) => {
+      room = relay.requestData(b.subarray(start, end), false) && room;
+    });
+    if (this.relay !== relay || this.state !== "body") return false;
+    if (next < 0) {
+      relay.requestFailed(new ProxyError("malformed-request", "the chunked coding is broken"));
+      return false;
+    }
+    input.advance(next);
+    if (chunked.dropped > 0) relay.x.note("request-trailers-dropped");
+    if (chunked.done) this.bodyEnded(relay, chunked.trailers);
+    else if (!room) this.pause();
+    return true;
+  }
+
+  private bodyEnded(relay: Relay, trailers: Fields | null): void {
+    this.state = "wait";
+    this.chunked = null;
+    relay.requestEnd(trailers);
+  }
+
+  private pause(): void {
+    if (this.paused) return;
+    this.paused = true;
+    this.socket.pause();
+  }
+
+  private unpause(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.socket.resume();
+  }
+
+  /** The client sent FIN: what it asked for is still answered. */
+  ended(): void {
+    this.halfClosed = true;
+    if (this.state === "head") {
+      if (this.input.length > 0) this.recordConnection(new ProxyError("client-gone", "the request broke off"), null);
+      this.close();
+    } else if (this.state === "body")
+      this.relay?.requestFailed(new ProxyError("client-gone", "the request content broke off"));
+    else if (this.state === "closing") this.close();
+  }
+
+  closed(): void {
+    if (this.state === "handed-over") return;
+    const relay = this.relay;
+    this.relay = null;
+    const wasGone = this.state === "gone";
+    this.state = "gone";
+    this.release();
+    if (relay !== null) relay.requestFailed(new ProxyError("client-gone"));
+    else if (!wasGone && this.input.length > 0)
+      this.recordConnection(new ProxyError("client-gone", "the request broke off"), null);
+    this.input.clear();
+  }
+
+  private release(): void {
+    this.deadline.stop();
+    this.services.open.delete(this);
+  }
+
+  expire(): void {
+    const wheel = this.services.wheel;
+    if (this.state === "head") {
+      if (this.input.length > 0) this.refuseConnection(new ProxyError("request-timeout"), null);
+      else this.destroy();
+    } else if (this.relay !== null) {
+      this.deadline.at = wheel.now + POLL;
+      this.relay.poll();
+    } else this.destroy();
+  }
+
+  // ---- the client's side of an exchange -----------------------------------------------------------------------------------
+
+  interim(status: number, phrase: string, fields: Fields): void {
+    if (this.state === "gone") return;
+    this.out.text(`HTTP/1.1 ${status} ${phrase || (PHRASES[status] ?? "")}\r\n${fieldLines(fields, "none", null)}\r\n`);
+    this.out.flush();
+  }
+
+  head(response: ResponseHead, length: number | null): void {
+    const { status } = response;
+    const headOnly = this.relay?.x.received.method === "HEAD" || status === 304;
+    this.responseChunked = false;
+    let framing: number | "chunked" | "keep" | "none";
+    if (headOnly) framing = "keep";
+    else if (status === 204 || status < 200) framing = "none";
+    else if (length !== null) framing = length;
+    else if (this.version === "1.1") {
+      framing = "chunked";
+      this.responseChunked = true;
+    } else {
+      framing = "none";
+      this.keep = false;
+    }
+    if (this.halfClosed || this.services.draining()) this.keep = false;
+    const options =
+      status === 101
+        ? `Connection: Upgrade\r\nUpgrade: ${this.relay?.upgrade ?? ""}\r\n`
+        : this.keep
+          ? this.version === "1.0"
+            ? "Connection: keep-alive\r\n"
+            : ""
+          : "Connection: close\r\n";
+    this.out.text(
+      `HTTP/1.1 ${status} ${response.phrase}\r\n${fieldLines(response.fields, framing, null)}${options}\r\n`,
+    );
+    if (length !== 0 && !headOnly) this.out.arm();
+  }
+
+  data(chunk: Uint8Array, last: boolean): boolean {
+    const out = this.out;
+    if (this.responseChunked) {
+      out.text(`${chunk.length.toString(16)}\r\n`);
+      out.held = true; // the chunk and its line end leave together
+      out.bytes(chunk, 0, chunk.length);
+      out.held = false;
+      out.text("\r\n");
+      out.more(chunk.length);
+      return !out.full;
+    }
+    if (last) out.held = true;
+    return out.bytes(chunk, 0, chunk.length);
+  }
+
+  end(trailers: Fields | null): void {
+    if (this.state === "gone") return;
+    if (this.responseChunked) this.out.text(lastChunk(trailers));
+    this.out.flush();
+    this.next();
+  }
+
+  /** The exchange is over: the next request, or the end. */
+  private next(): void {
+    this.relay = null;
+    if (this.state !== "wait" || !this.keep) return this.close();
+    this.state = "head";
+    this.deadline.at = this.services.wheel.now + this.services.settings.idleTimeout;
+    this.unpause();
+    if (this.halfClosed && this.input.length === 0) return this.close();
+    if (this.input.length > 0) this.consume();
+  }
+
+  abort(): void {
+    this.relay = null;
+    if (this.state === "gone") return;
+    this.state = "gone";
+    // A reset, so that content which ends with the connection cannot look complete.
+    if (this.raw === this.socket) this.raw.resetAndDestroy();
+    else {
+      this.socket.destroy();
+      this.raw.destroy();
+    }
+    this.release();
+  }
+
+  pauseRequest(): void {
+    this.pause();
+  }
+
+  resumeRequest(): void {
+    if (this.state === "gone" || this.state === "closing" || this.state === "handed-over") return;
+    this.unpause();
+    if (this.input.length > 0) this.consume();
+  }
+
+  stopRequest(): void {
+    this.keep = false;
+    if (this.state === "body") this.state = "wait";
+    this.chunked = null;
+    this.input.clear();
+    this.stopped = true;
+    this.unpause();
+  }
+  private stopped = false;
+
+  takeSocket(): RawConnection | null {
+    if (this.state === "gone") return null;
+    this.out.flush();
+    this.detach();
+    this.relay = null;
+    const socket = this.socket;
+    socket.on("error", () => socket.destroy());
+    const read = (take: (chunk: Uint8Array) => boolean): void => {
+      socket.on("data", (b: Buffer) => {
+        if (!take(b)) socket.pause();
+      });
+      socket.resume();
+    };
+    return { socket, rest: this.input.take(), read };
+  }
+
+  /** Gives up the socket to somebody else: a tunnel, an upgrade, TLS. */
+  detach(): void {
+    this.state = "handed-over";
+    this.socket.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
+    this.release();
+  }
+
+  /** What was read beyond the present request. */
+  takeRest(): Buffer {
+    return this.input.take();
+  }
+
+  outgoingDrained(): void {
+    this.relay?.clientDrained();
+  }
+
+  // ---- endings --------------------------------------------------------------------------------------------------------
+
+  /** Answers a CONNECT that is refused: the connection stays usable. */
+  answerConnect(head: string, content: Uint8Array, keep: boolean): void {
+    if (this.state === "gone") return;
+    this.keep = this.keep && keep;
+    this.out.text(head);
+    this.out.bytes(content, 0, content.length);
+    this.out.flush();
+    this.next();
+  }
+
+  get keepsAlive(): boolean {
+    return this.keep && !this.halfClosed && !this.services.draining();
+  }
+
+  /** Refuses what never became an exchange: answers, records, and closes, since nothing after it can be framed. */
+  refuseConnection(error: ProxyError, head: Head | null): void {
+    const id = this.recordConnection(error, head);
+    this.keep = false;
+    const local = refusal(
+      error,
+      { id, accept: head === null ? null : firstValue(head.fields, "accept"), rule: null, message: error.message },
+      this.services.refusalOptions(),
+    );
+    const content = head?.method === "HEAD" ? new Uint8Array(0) : local.content;
+    this.out.text(
+      `HTTP/1.1 ${local.status} ${local.phrase}\r\n${fieldLines(local.fields, local.content.length, null)}Connection: close\r\n\r\n`,
+    );
+    if (content.length > 0) this.out.bytes(content, 0, content.length);
+    this.out.flush();
+    this.close();
+  }
+
+  private recordConnection(error: ProxyError, head: Head | null): string {
+    const services = this.services;
+    const now = services.clock.now();
+    const id = newId(now);
+    services.sink.append(
+      connectionRecord({
+        id,
+        parent: this.facts.connect?.record ?? null,
+        at: now,
+        client: this.facts.connect?.client ?? this.facts.assignedClient,
+        address: this.facts.clientAddress,
+        decision: "deny",
+        reason: error.reason,
+        status: error.status,
+        total: 0,
+        clientProtocol: head === null ? null : `1.${head.minor}`,
+        sni: this.facts.connect?.sni ?? null,
+        authority: this.facts.connect?.authority ?? null,
+        error: error.message,
+      }),
+    );
+    return id;
+  }
+
+  /** Everything written leaves, then FIN; what the client still sends is read and dropped for a while. */
+  private close(): void {
+    if (this.state === "gone") return;
+    this.state = "closing";
+    this.input.clear();
+    this.deadline.at = this.services.wheel.now + LINGER;
+    this.out.end(() => {
+      if (this.halfClosed) this.destroy();
+    });
+    this.unpause();
+  }
+
+  /** The house drains: after the present exchange, or now when there is none. */
+  drain(): void {
+    this.keep = false;
+    if (this.state === "head") this.close();
+  }
+
+  destroy(): void {
+    if (this.state === "handed-over") return;
+    this.socket.destroy();
+    this.closed();
+  }
+
+  /** A bug costs one connection. */
+  broke(error: unknown): void {
+    this.services.log.error({ err: error }, "a connection failed inside the proxy");
+    const relay = this.relay;
+    if (relay !== null) relay.requestFailed(asProxyError(error));
+    else this.destroy();
+  }
+}
+
+const POLL = 1_000;
+const OWNER = Symbol("client connection");
+interface Owned extends Duplex {
+  [OWNER]?: ClientConnection;
+}
+// Shared by all connections: no closure each.
+function onData(this: Owned, b: Buffer): void {
+  const owner = this[OWNER] as ClientConnection;
+  try {
+    owner.receive(b);
+  } catch (error) {
+    owner.broke(error);
+  }
+}
+function onEnd(this: Owned): void {
+  this[OWNER]?.ended();
+}
+function onError(this: Owned): void {
+  this.destroy();
+}
+function onClose(this: Owned): void {
+  this[OWNER]?.closed();
+}

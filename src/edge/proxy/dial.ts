@@ -1,0 +1,169 @@
+// Opens connections to checked addresses, and to nothing else: the address that was checked is the address that is dialled
+// (invariant 1). Several addresses race as RFC 8305 says.
+import net from "node:net";
+import tls from "node:tls";
+import type { Authority } from "../../http/messages.ts";
+import { Head, parseResponseHead } from "../../http/parse-head.ts";
+import { authorityText } from "../../http/target.ts";
+import { ProxyError } from "../../shared/errors.ts";
+
+/** An address that the guard let pass. */
+export interface CheckedAddress {
+  readonly address: string;
+  readonly family: 4 | 6;
+}
+
+/** Reads go to a buffer that all connections share; see node:net `onread`. */
+export interface OnRead {
+  readonly buffer: Uint8Array;
+  callback(n: number, buffer: Uint8Array): boolean;
+}
+
+export interface DialOptions {
+  readonly addresses: readonly CheckedAddress[];
+  readonly port: number;
+  /** Milliseconds for TCP and TLS together. */
+  readonly timeout: number;
+  readonly onread: OnRead | null;
+  /** TLS options (from the TLS edge), or null for plain TCP. */
+  readonly tls: tls.ConnectionOptions | null;
+  /** Called when TCP stands, before TLS. */
+  readonly connected?: () => void;
+}
+
+const ATTEMPT = 250;
+
+/** Dials. The promise rejects with ProxyError (or with the TLS error, which the TLS edge classifies). */
+export function dial(options: DialOptions): { socket: Promise<net.Socket>; abandon(): void } {
+  const { addresses, port } = options;
+  const first = addresses[0];
+  if (first === undefined) return { socket: Promise.reject(new ProxyError("origin-unresolved")), abandon: () => {} };
+  const several = addresses.length > 1;
+  const base: net.TcpNetConnectOpts = {
+    host: several ? "checked.invalid" : first.address,
+    port,
+    noDelay: true,
+    // The checked addresses and no others: nothing is resolved again.
+    lookup: (_name, wanted, callback) => {
+      if (wanted.all) (callback as unknown as (e: null, list: readonly CheckedAddress[]) => void)(null, addresses);
+      else callback(null, first.address, first.family);
+    },
+    ...(several ? { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: ATTEMPT } : { autoSelectFamily: false }),
+    ...(options.onread === null
+      ? {}
+      : { onread: options.onread as unknown as NonNullable<net.TcpNetConnectOpts["onread"]> }),
+  };
+  const socket =
+    options.tls === null ? net.connect(base) : tls.connect({ ...options.tls, ...(base as tls.ConnectionOptions) });
+  return { socket: settle(socket, options), abandon: () => socket.destroy() };
+}
+
+function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
+  return new Promise((resolve, reject) => {
+    let stage: "connect" | "tls" = "connect";
+    const fail = (error: Error): void => {
+      clearTimeout(timer);
+      socket.off("error", onError);
+      socket.off("close", onClose);
+      socket.on("error", () => {});
+      socket.destroy();
+      reject(error);
+    };
+    const onError = (error: Error): void => fail(stage === "connect" ? connectError(error) : error);
+    const onClose = (): void =>
+      fail(new ProxyError(stage === "connect" ? "origin-unreachable" : "origin-tls", "the connection was closed"));
+    const timer = setTimeout(
+      () =>
+        fail(
+          new ProxyError("origin-connect-timeout", stage === "connect" ? undefined : "the TLS handshake took too long"),
+        ),
+      options.timeout,
+    );
+    socket.on("error", onError);
+    socket.on("close", onClose);
+    const done = (): void => {
+      clearTimeout(timer);
+      socket.off("error", onError);
+      socket.off("close", onClose);
+      resolve(socket);
+    };
+    socket.once("connect", () => {
+      if (!options.addresses.some((a) => sameAddress(a.address, socket.remoteAddress))) {
+        return fail(new ProxyError("address-prohibited", "the connection went to an address that was not checked"));
+      }
+      options.connected?.();
+      stage = "tls";
+      if (options.tls === null) done();
+    });
+    if (options.tls !== null) socket.once("secureConnect", done);
+  });
+}
+
+/** Node shows an IPv4 peer of a dual-stack socket as ::ffff:a.b.c.d; IPv6 text may differ in form only. */
+function sameAddress(checked: string, dialled: string | undefined): boolean {
+  if (dialled === undefined) return false;
+  if (dialled === checked || dialled === `::ffff:${checked}`) return true;
+  if (!net.isIPv6(checked) || !net.isIPv6(dialled)) return false;
+  const list = new net.BlockList();
+  list.addAddress(checked, "ipv6");
+  return list.check(dialled, "ipv6");
+}
+
+/** A failed TCP connection, in the words of the table. */
+export function connectError(error: Error): ProxyError {
+  if (error instanceof ProxyError) return error;
+  const inner = error instanceof AggregateError ? (error.errors.at(-1) as NodeJS.ErrnoException | undefined) : error;
+  const code = (inner as NodeJS.ErrnoException | undefined)?.code ?? "";
+  if (code === "ECONNREFUSED") return new ProxyError("origin-refused", undefined, { cause: error });
+  if (code === "ETIMEDOUT") return new ProxyError("origin-connect-timeout", undefined, { cause: error });
+  if (code === "EMFILE" || code === "ENFILE")
+    return new ProxyError("busy", "no file descriptor is free", { cause: error });
+  return new ProxyError("origin-unreachable", code === "" ? undefined : `the origin cannot be reached (${code})`, {
+    cause: error,
+  });
+}
+
+/** Asks a next proxy for a tunnel (RFC 9110 section 9.3.6) on a connected socket without `onread`. */
+export function askForTunnel(
+  socket: net.Socket,
+  to: Authority,
+  authorization: string | null,
+  timeout: number,
+): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    let held = Buffer.alloc(0);
+    const finish = (error: ProxyError | null, rest?: Buffer): void => {
+      clearTimeout(timer);
+      socket.off("data", onData).off("error", onFailed).off("close", onFailed);
+      socket.pause();
+      if (error === null) return resolve(rest as Buffer);
+      socket.on("error", () => {});
+      socket.destroy();
+      reject(error);
+    };
+    const onFailed = (): void => finish(new ProxyError("origin-incomplete", "the next proxy closed the connection"));
+    const timer = setTimeout(
+      () => finish(new ProxyError("origin-connect-timeout", "the next proxy did not answer in time")),
+      timeout,
+    );
+    const onData = (b: Buffer): void => {
+      held = Buffer.concat([held, b]);
+      const head = new Head();
+      const end = parseResponseHead(held, 0, held.length, head, 32_768);
+      if (end === 0) return;
+      if (end < 0) return finish(new ProxyError("origin-protocol", "the next proxy's answer is not valid"));
+      if (head.status >= 100 && head.status < 200) {
+        held = held.subarray(end);
+        return;
+      }
+      if (head.status < 200 || head.status > 299)
+        return finish(new ProxyError("next-proxy-refused", `the next proxy answered ${head.status}`));
+      finish(null, Buffer.from(held.subarray(end)));
+    };
+    socket.on("data", onData).on("error", onFailed).on("close", onFailed);
+    const name = authorityText(to);
+    socket.write(
+      `CONNECT ${name} HTTP/1.1\r\nHost: ${name}\r\n${authorization ? `Proxy-Authorization: ${authorization}\r\n` : ""}\r\n`,
+    );
+  });
+}

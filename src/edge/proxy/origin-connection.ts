@@ -1,0 +1,391 @@
+// HTTP/1.1 towards an origin server: one exchange at a time on a connection that may be used again after a byte-exact end.
+// Every socket reads into one shared buffer (`onread`): what is in it is borrowed, and gone when the callback returns.
+import type net from "node:net";
+import type { Duplex } from "node:stream";
+import type { OpenRequest, OriginEvents, OriginSide } from "../../exchange/sides.ts";
+import { ChunkedReader } from "../../http/chunked.ts";
+import type { Fields } from "../../http/fields.ts";
+import { firstValue } from "../../http/fields.ts";
+import type { ResponseHead } from "../../http/messages.ts";
+import { Head, parseResponseHead } from "../../http/parse-head.ts";
+import { lastChunk, PHRASES } from "../../http/serialise.ts";
+import { ProxyError } from "../../shared/errors.ts";
+import type { Route } from "./origin-route.ts";
+import { Outgoing } from "./outgoing.ts";
+import { requestHead } from "./request-head.ts";
+import type { Deadline, TimerWheel } from "./timers.ts";
+
+/** Bytes of a response head; of informational responses for one request. */
+const MAX_HEAD = 131_072;
+const MAX_INTERIM = 16;
+
+/** What the pool is told. */
+export interface ConnectionOwner {
+  /** The connection ended its exchange cleanly and may serve another. */
+  idle(connection: OriginConnection): void;
+  closed(connection: OriginConnection): void;
+  failed(connection: OriginConnection, error: Error): ProxyError;
+  readonly wheel: TimerWheel;
+  tick(): number;
+}
+
+export class OriginConnection implements OriginSide {
+  readonly key: string;
+  /** How requests are written: null for an origin; the next proxy's Proxy-Authorization ("" for none) for absolute-form. */
+  readonly absolute: string | null;
+  private readonly absoluteHost: string | null;
+  /** The route it was opened on; the pool's. */
+  facts: Route | null = null;
+  socket!: Duplex;
+  private out!: Outgoing;
+  private readonly owner: ConnectionOwner;
+  private request: OpenRequest | null = null;
+  private events: OriginEvents | null = null;
+  private deadline: Deadline | null = null;
+  // the request
+  private requestEnded = false;
+  private requestChunked = false;
+  private sentAt = 0;
+  // the response
+  private head: Head | null = null;
+  private held: Buffer | null = null;
+  private left = 0;
+  private chunked: ChunkedReader | null = null;
+  private toEnd = false;
+  private interims = 0;
+  private keep = false;
+  private spoiled = false;
+  private paused = false;
+  private gone = false;
+  private anyByte = false;
+  /** Served an exchange before this one. */
+  reused = false;
+  idleSince = 0;
+  /** Milliseconds that it may stay idle (the origin's Keep-Alive field can shorten it). */
+  keepIdle = 30_000;
+  /** Asked instead of failing when a reused connection dies before the first byte of a response; true: it went elsewhere. */
+  onStale: (() => boolean) | null = null;
+
+  constructor(owner: ConnectionOwner, key: string, absolute: string | null, absoluteHost: string | null) {
+    this.owner = owner;
+    this.key = key;
+    this.absolute = absolute;
+    this.absoluteHost = absoluteHost;
+  }
+
+  /** The socket, connected (and its TLS verified), whose reads go to `read` or `readOwned`. */
+  attach(socket: Duplex): void {
+    this.socket = socket;
+    this.out = new Outgoing(socket, this);
+    socket.on("end", () => this.ended());
+    socket.on("error", (error: Error) => this.broke(error));
+    socket.on("close", () => this.closed());
+  }
+
+  get usable(): boolean {
+    return !this.gone && !this.spoiled && this.events === null && !this.socket.destroyed;
+  }
+
+  // ---- the request ----------------------------------------------------------------------------------------------------
+
+  /** Sends the head of a request; content follows through `data` and `end`. */
+  start(request: OpenRequest, events: OriginEvents): void {
+    this.request = request;
+    this.events = events;
+    this.requestEnded = request.length === 0;
+    this.requestChunked = request.length === null;
+    this.head = null;
+    this.interims = 0;
+    this.anyByte = false;
+    this.stopIdle();
+    this.sentAt = this.owner.tick();
+    this.out.text(requestHead(request, this.absolute, this.absoluteHost));
+    if (request.length === 0 || request.expectContinue) this.out.flush();
+    else this.out.arm();
+    if (this.paused) this.resumeResponse();
+  }
+
+  data(chunk: Uint8Array): boolean {
+    if (this.gone) return true;
+    const out = this.out;
+    if (!this.requestChunked) return out.bytes(chunk, 0, chunk.length);
+    out.text(`${chunk.length.toString(16)}\r\n`);
+    out.held = true;
+    out.bytes(chunk, 0, chunk.length);
+    out.held = false;
+    out.text("\r\n");
+    out.more(chunk.length);
+    return !out.full;
+  }
+
+  end(trailers: Fields | null): void {
+    this.requestEnded = true;
+    if (this.gone) return;
+    if (this.requestChunked) this.out.text(lastChunk(trailers));
+    this.out.flush();
+  }
+
+  outgoingDrained(): void {
+    this.events?.originDrained();
+  }
+
+  abort(): void {
+    this.events = null;
+    this.request = null;
+    this.socket?.destroy();
+  }
+
+  // ---- the response ---------------------------------------------------------------------------------------------------
+
+  /** A read into the shared buffer. False: stop reading. */
+  read(n: number, shared: Buffer): boolean {
+    if (this.reader !== null) return this.reader(shared.subarray(0, n));
+    try {
+      this.receive(shared, n);
+    } catch (error) {
+      this.broke(error as Error);
+    }
+    return !this.paused;
+  }
+
+  /** A read from a stream (behind a next proxy). */
+  readOwned(b: Buffer): void {
+    if (!this.read(b.length, b)) this.socket.pause();
+  }
+
+  private receive(b: Buffer, end: number): void {
+    if (this.events === null) {
+      this.spoiled = true; // bytes that nobody asked for
+      this.socket.destroy();
+      return;
+    }
+    this.anyByte = true;
+    let i = 0;
+    if (this.held !== null) {
+      b = Buffer.concat([this.held, b.subarray(0, end)]);
+      end = b.length;
+      this.held = null;
+    }
+    while (this.head === null) {
+      const head = new Head();
+      const result = parseResponseHead(b, i, end, head, MAX_HEAD);
+      if (result === 0) {
+        this.held = Buffer.from(b.subarray(i, end));
+        return;
+      }
+      if (result < 0) return this.fail(new ProxyError("origin-protocol", "the origin's response head is not valid"));
+      i = result;
+      if (head.status === 101) return this.switched(head, b, i, end);
+      if (head.status < 200) {
+        if (!this.interim(head)) return;
+        if (i === end) return;
+        continue;
+      }
+      this.openBody(head);
+      if (this.events === null || this.head === null) {
+        if (i < end) this.spoiled = true;
+        return;
+      }
+    }
+    if (i < end) this.body(b, i, end);
+  }
+
+  private interim(head: Head): boolean {
+    if (head.chunked || head.length > 0 || ++this.interims > MAX_INTERIM) {
+      this.fail(new ProxyError("origin-protocol", "too many or malformed informational responses"));
+      return false;
+    }
+    this.events?.responseInterim(head.status, head.phrase, withoutConnection(head));
+    return this.events !== null;
+  }
+
+  private openBody(head: Head): void {
+    const events = this.events as OriginEvents;
+    const x = (this.request as OpenRequest).exchange;
+    x.timings.firstByte = this.owner.tick() - this.sentAt;
+    x.originProtocol = head.minor === 0 ? "1.0" : "1.1";
+    const none = x.forward.method === "HEAD" || head.status === 204 || head.status === 304;
+    this.chunked = !none && head.chunked ? new ChunkedReader() : null;
+    this.left = none || head.chunked ? 0 : Math.max(0, head.length);
+    this.toEnd = !none && !head.chunked && head.length < 0;
+    this.keep = !head.close && (head.minor === 1 || head.keepAlive) && !this.toEnd;
+    this.takeKeepAlive(head);
+    this.head = head;
+    const length =
+      none || (this.left === 0 && !this.chunked && !this.toEnd) ? 0 : this.chunked || this.toEnd ? null : head.length;
+    const response: ResponseHead = {
+      status: head.status,
+      phrase: head.phrase || (PHRASES[head.status] ?? ""),
+      fields: head.fields,
+    };
+    events.responseHead(response, length);
+    if (this.events !== null && length === 0) this.finished(null);
+  }
+
+  private takeKeepAlive(head: Head): void {
+    const value = firstValue(head.fields, "keep-alive");
+    const seconds = value === null ? null : /(?:^|[,\s])timeout=(\d{1,5})/i.exec(value);
+    this.keepIdle = seconds ? Math.min(30_000, Math.max(0, Number(seconds[1]) * 1000 - 1_000)) : 30_000;
+  }
+
+  private body(b: Buffer, i: number, end: number): void {
+    const events = this.events as OriginEvents;
+    if (this.chunked !== null) {
+      const chunked = this.chunked;
+      const next = chunked.read(b, i, end, (bytes, from, to) => {
+        if (this.events !== null && !this.events.responseData(bytes.subarray(from, to), false)) this.paused = true;
+      });
+      if (this.events === null) return;
+      if (next < 0) return this.fail(new ProxyError("origin-protocol", "the chunked coding of the response is broken"));
+      if (!chunked.done) return;
+      if (next < end) this.spoiled = true;
+      if (chunked.dropped > 0) (this.request as OpenRequest).exchange.note("response-trailers-dropped");
+      return this.finished(chunked.trailers);
+    }
+    const to = this.toEnd ? end : Math.min(end, i + this.left);
+    if (to < end) this.spoiled = true;
+    this.left -= to - i;
+    const last = !this.toEnd && this.left === 0;
+    if (!events.responseData(i === 0 && to === b.length ? b : b.subarray(i, to), last)) this.paused = true;
+    if (this.events !== null && last) this.finished(null);
+  }
+
+  /** The response is complete to the byte. */
+  private finished(trailers: Fields | null): void {
+    const events = this.events as OriginEvents;
+    const again = this.keep && !this.spoiled && this.requestEnded && !this.gone && !this.toEnd && this.out.idle;
+    this.events = null;
+    this.request = null;
+    this.head = null;
+    this.chunked = null;
+    this.onStale = null;
+    if (!again) this.spoiled = true;
+    events.responseEnd(trailers);
+    if (again) {
+      this.reused = true;
+      if (this.paused) this.resumeResponse();
+      this.owner.idle(this);
+    } else this.socket.destroy();
+  }
+
+  private switched(head: Head, b: Buffer, i: number, end: number): void {
+    const request = this.request as OpenRequest;
+    if (request.upgrade === null)
+      return this.fail(new ProxyError("origin-protocol", "the origin switched protocols unasked"));
+    const events = this.events as OriginEvents;
+    const x = request.exchange;
+    x.timings.firstByte = this.owner.tick() - this.sentAt;
+    x.originProtocol = "1.1";
+    this.events = null;
+    this.request = null;
+    this.spoiled = true;
+    this.gone = true;
+    this.paused = true; // until somebody reads what comes next
+    const socket = this.socket;
+    socket.removeAllListeners("end");
+    socket.removeAllListeners("close");
+    socket.removeAllListeners("error");
+    socket.on("error", () => socket.destroy());
+    this.owner.closed(this);
+    events.responseUpgrade(
+      { status: 101, phrase: head.phrase || "Switching Protocols", fields: head.fields },
+      { socket, rest: b.subarray(i, end).slice(), read: (take) => this.handOver(take) },
+    );
+  }
+
+  private handOver(take: (chunk: Uint8Array) => boolean): void {
+    this.reader = take;
+    this.paused = false;
+    this.socket.resume();
+  }
+  /** Set after a 101: reads go there. */
+  private reader: ((chunk: Uint8Array) => boolean) | null = null;
+
+  pauseResponse(): void {
+    this.paused = true;
+    this.socket.pause();
+  }
+
+  resumeResponse(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.socket.resume();
+  }
+
+  // ---- endings --------------------------------------------------------------------------------------------------------
+
+  private ended(): void {
+    const events = this.events;
+    if (events !== null && this.head !== null && this.toEnd) {
+      this.spoiled = true;
+      return this.finished(null);
+    }
+    this.closed();
+    this.socket.destroy();
+  }
+
+  private broke(error: Error): void {
+    if (this.events !== null) this.die(this.owner.failed(this, error));
+    this.socket.destroy();
+  }
+
+  private closed(): void {
+    if (this.gone) return;
+    this.gone = true;
+    this.stopIdle();
+    this.owner.closed(this);
+    if (this.events !== null)
+      this.die(
+        new ProxyError(
+          "origin-incomplete",
+          this.head === null
+            ? "the origin closed the connection without a response"
+            : "the response of the origin broke off",
+        ),
+      );
+  }
+
+  private fail(error: ProxyError): void {
+    this.spoiled = true;
+    this.die(error);
+    this.socket.destroy();
+  }
+
+  private die(error: ProxyError): void {
+    const events = this.events;
+    this.events = null;
+    this.request = null;
+    if (events === null) return;
+    if (this.reused && !this.anyByte && this.onStale?.()) return;
+    events.originFailed(error);
+  }
+
+  // ---- idling in the pool -----------------------------------------------------------------------------------------------
+
+  startIdle(): void {
+    this.idleSince = this.owner.wheel.now;
+    this.deadline = this.owner.wheel.start(this, this.keepIdle);
+  }
+  private stopIdle(): void {
+    this.deadline?.stop();
+    this.deadline = null;
+  }
+  expire(): void {
+    this.stopIdle();
+    this.socket.destroy();
+  }
+  destroy(): void {
+    (this.socket as net.Socket | undefined)?.destroy();
+  }
+}
+
+/** Informational responses pass without what belongs to the connection. */
+function withoutConnection(head: Head): Fields {
+  const fields: Fields = [];
+  for (let i = 0; i < head.fields.length; i += 2) {
+    const name = head.fields[i] as string;
+    if (!/^(?:connection|keep-alive|proxy-.*|te|transfer-encoding|content-length|upgrade|alt-svc)$/i.test(name))
+      fields.push(name, head.fields[i + 1] as string);
+  }
+  return fields;
+}

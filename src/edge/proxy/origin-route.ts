@@ -1,0 +1,289 @@
+// The way to an origin: resolve once, check every answer, dial what was checked, through a next proxy where the rule says
+// so, with TLS verified before a byte of the request is sent.
+import type { Duplex } from "node:stream";
+import tls from "node:tls";
+import type { OriginRecord } from "../../audit/record.ts";
+import type { Destination } from "../../http/messages.ts";
+import { authorityText, originText } from "../../http/target.ts";
+import type { NextProxy } from "../../policy/types.ts";
+import { ProxyError } from "../../shared/errors.ts";
+import { askForTunnel, type CheckedAddress, dial, type OnRead } from "./dial.ts";
+
+/** What the TLS edge offers for origins. */
+export interface OriginTlsPort {
+  /** `clientKey`: sessions are resumed per host and client. */
+  optionsFor(destination: Destination, clientKey: string, alpn: readonly string[]): tls.ConnectionOptions;
+  rememberSession(destination: Destination, clientKey: string, session: Buffer): void;
+  /** Called when the handshake is done: throws ProxyError, or returns a note when an exception was used. */
+  accept(socket: tls.TLSSocket, destination: Destination): string | null;
+  describe(socket: tls.TLSSocket): { protocol: string | null; fingerprint: string | null };
+  classify(error: Error): ProxyError;
+}
+
+export interface AddressGuardPort {
+  /** Resolves once; throws ProxyError `address-prohibited`, `origin-unresolved` or `origin-dns-timeout`. */
+  check(host: string, port: number): Promise<CheckedAddress[]>;
+}
+
+export interface RouteServices {
+  readonly guard: AddressGuardPort;
+  originTls(): OriginTlsPort;
+  /** Monotonic milliseconds. */
+  tick(): number;
+  readonly connectTimeout: number;
+  readonly onHandshake: (result: "full" | "resumed" | "failed") => void;
+}
+
+export interface RouteRequest {
+  readonly destination: Destination;
+  /** The name that TLS asks for and verifies, when it is not the destination's host. */
+  readonly serverName: string | null;
+  readonly via: NextProxy | null;
+  readonly clientKey: string;
+  /** null: raw bytes to the destination (a tunnel); else the protocols to offer in TLS. */
+  readonly alpn: readonly string[] | null;
+  readonly onread: OnRead | null;
+}
+
+export interface Route {
+  readonly socket: Duplex;
+  /** True: reads come through `onread`; false: through 'data' events. */
+  readonly direct: boolean;
+  /** Bytes that the next proxy sent behind its answer. */
+  readonly rest: Buffer;
+  readonly alpn: string | null;
+  readonly record: Omit<OriginRecord, "to">;
+  readonly timings: { dns: number; connect: number | null; tls: number | null };
+  readonly note: string | null;
+  /** Absolute-form is wanted: the value of Proxy-Authorization, "" for none; null: not behind a plain next proxy. */
+  readonly absolute: string | null;
+  /** Behind a next proxy with `resolve: here`: the address that stands for the name. */
+  readonly absoluteHost: string | null;
+}
+
+/** Opens a route. `abandon` gives it up at any point. Rejects with ProxyError. */
+export function openRoute(services: RouteServices, request: RouteRequest): { route: Promise<Route>; abandon(): void } {
+  const attempt = new Attempt(services, request);
+  return { route: attempt.run(), abandon: () => attempt.abandon() };
+}
+
+class Attempt {
+  private readonly services: RouteServices;
+  private readonly request: RouteRequest;
+  private abandoned = false;
+  private giveUp: (() => void) | null = null;
+  private connectedAt: number | null = null;
+
+  constructor(services: RouteServices, request: RouteRequest) {
+    this.services = services;
+    this.request = request;
+  }
+
+  abandon(): void {
+    this.abandoned = true;
+    this.giveUp?.();
+  }
+
+  private alive(): void {
+    if (this.abandoned) throw new ProxyError("client-gone");
+  }
+
+  async run(): Promise<Route> {
+    try {
+      return await (this.request.via === null ? this.direct() : this.through(this.request.via));
+    } catch (error) {
+      if (error instanceof ProxyError) throw error;
+      throw this.services.originTls().classify(error as Error);
+    }
+  }
+
+  private async direct(): Promise<Route> {
+    const { services, request } = this;
+    const { destination } = request;
+    const t0 = services.tick();
+    const addresses = await services.guard.check(destination.host, destination.port);
+    this.alive();
+    const t1 = services.tick();
+    const secure = destination.scheme === "https" && request.alpn !== null;
+    const socket = await this.open(addresses, destination.port, request.onread, secure ? this.tlsOptions() : null);
+    const done = services.tick();
+    const connectedAt = this.connectedAt ?? done;
+    const checked = secure ? this.verified(socket as tls.TLSSocket) : PLAIN;
+    return {
+      socket,
+      direct: true,
+      rest: NO_BYTES,
+      alpn: checked.alpn,
+      record: {
+        address: strip(socket.remoteAddress ?? null),
+        port: destination.port,
+        tls: checked.protocol,
+        fingerprint: checked.fingerprint,
+        resolvedBy: "here",
+        via: null,
+      },
+      timings: { dns: t1 - t0, connect: connectedAt - t1, tls: secure ? done - connectedAt : null },
+      note: checked.note,
+      absolute: null,
+      absoluteHost: null,
+    };
+  }
+
+  /** Through a next proxy: its address is checked like any other; so is the target's, where its name is known here. */
+  private async through(via: NextProxy): Promise<Route> {
+    const { services, request } = this;
+    const { destination } = request;
+    const t0 = services.tick();
+    const target = await services.guard.check(destination.host, destination.port);
+    const addresses = await services.guard.check(via.host, via.port);
+    this.alive();
+    const t1 = services.tick();
+    const plain = destination.scheme === "http" && request.alpn !== null;
+    const proxyTls = via.scheme === "https" ? services.originTls().optionsFor(via, "", ["http/1.1"]) : null;
+    const toProxy = await this.open(addresses, via.port, null, proxyTls);
+    if (proxyTls !== null) services.originTls().accept(toProxy as tls.TLSSocket, via);
+    this.alive();
+    const t2 = services.tick();
+    const here = via.resolve === "here" ? (target[0]?.address ?? null) : null;
+    const record = {
+      address: null,
+      port: destination.port,
+      tls: null,
+      fingerprint: null,
+      resolvedBy: here === null ? "next-proxy" : "here",
+      via: originText(via),
+    } as const;
+    const timings = { dns: t1 - t0, connect: t2 - t1, tls: null };
+    if (plain) {
+      return {
+        socket: toProxy,
+        direct: false,
+        rest: NO_BYTES,
+        alpn: null,
+        record,
+        timings,
+        note: null,
+        absolute: via.authorization ?? "",
+        absoluteHost: here,
+      };
+    }
+    this.giveUp = () => toProxy.destroy();
+    const rest = await askForTunnel(
+      toProxy,
+      { host: here ?? destination.host, port: destination.port },
+      via.authorization,
+      services.connectTimeout,
+    );
+    this.alive();
+    if (request.alpn === null)
+      return {
+        socket: toProxy,
+        direct: false,
+        rest,
+        alpn: null,
+        record,
+        timings,
+        note: null,
+        absolute: null,
+        absoluteHost: null,
+      };
+    if (rest.length > 0) throw new ProxyError("origin-protocol", "the next proxy sent bytes before TLS began");
+    const secured = await this.secure(toProxy);
+    const checked = this.verified(secured);
+    return {
+      socket: secured,
+      direct: false,
+      rest: NO_BYTES,
+      alpn: checked.alpn,
+      record: { ...record, tls: checked.protocol, fingerprint: checked.fingerprint },
+      timings: { ...timings, tls: services.tick() - t2 },
+      note: checked.note,
+      absolute: null,
+      absoluteHost: null,
+    };
+  }
+
+  private async open(
+    addresses: readonly CheckedAddress[],
+    port: number,
+    onread: OnRead | null,
+    tlsOptions: tls.ConnectionOptions | null,
+  ) {
+    const dialling = dial({
+      addresses,
+      port,
+      timeout: this.services.connectTimeout,
+      onread,
+      tls: tlsOptions,
+      connected: () => {
+        this.connectedAt = this.services.tick();
+      },
+    });
+    this.giveUp = dialling.abandon;
+    try {
+      return await dialling.socket;
+    } catch (error) {
+      if (tlsOptions !== null && !(error instanceof ProxyError)) this.services.onHandshake("failed");
+      throw error;
+    }
+  }
+
+  private tlsDestination(): Destination {
+    const { destination, serverName } = this.request;
+    return serverName === null ? destination : { ...destination, host: serverName };
+  }
+
+  private tlsOptions(): tls.ConnectionOptions {
+    return this.services.originTls().optionsFor(this.tlsDestination(), this.request.clientKey, this.request.alpn ?? []);
+  }
+
+  private secure(socket: import("node:net").Socket): Promise<tls.TLSSocket> {
+    return new Promise((resolve, reject) => {
+      const secured = tls.connect({ ...this.tlsOptions(), socket });
+      const timer = setTimeout(
+        () => secured.destroy(new ProxyError("origin-connect-timeout", "the TLS handshake took too long")),
+        this.services.connectTimeout,
+      );
+      const failed = (error?: Error): void => {
+        clearTimeout(timer);
+        secured.on("error", () => {});
+        secured.destroy();
+        socket.destroy();
+        reject(error instanceof Error ? error : new ProxyError("origin-tls", "the connection was closed"));
+      };
+      this.giveUp = () => failed();
+      secured.once("error", failed);
+      secured.once("close", () => failed());
+      secured.once("secureConnect", () => {
+        clearTimeout(timer);
+        secured.removeAllListeners("error").removeAllListeners("close");
+        resolve(secured);
+      });
+    });
+  }
+
+  /** Verifies before anything is sent; remembers the session for this host and client. */
+  private verified(socket: tls.TLSSocket) {
+    const originTls = this.services.originTls();
+    const destination = this.tlsDestination();
+    try {
+      const note = originTls.accept(socket, destination);
+      this.services.onHandshake(socket.isSessionReused() ? "resumed" : "full");
+      socket.on("session", (session: Buffer) =>
+        originTls.rememberSession(destination, this.request.clientKey, session),
+      );
+      return { note, alpn: socket.alpnProtocol || null, ...originTls.describe(socket) };
+    } catch (error) {
+      socket.on("error", () => {});
+      socket.destroy();
+      this.services.onHandshake("failed");
+      throw error;
+    }
+  }
+}
+
+const NO_BYTES = Buffer.alloc(0);
+const PLAIN = { note: null, alpn: null, protocol: null, fingerprint: null } as const;
+const strip = (address: string | null): string | null => (address?.startsWith("::ffff:") ? address.slice(7) : address);
+/** For messages: where a request was going. */
+export const routeText = (request: RouteRequest): string => authorityText(request.destination);

@@ -1,0 +1,177 @@
+// What leaves through a socket: pieces are copied into pooled slabs, and a slab is written when it is full, when a short
+// piece says that nothing more is waiting behind it, or at the end of the turn. At most two writes are in flight, so that
+// memory is bounded and backpressure is one boolean.
+import type { Duplex } from "node:stream";
+
+const LARGE = 131_072;
+const SMALL = 8_192;
+/** The plaintext of a full TLS record: a piece at least this long probably has more behind it. */
+const RECORD = 16_384;
+const largeSlabs: Buffer[] = [];
+const smallSlabs: Buffer[] = [];
+
+const takeSmall = (): Buffer => smallSlabs.pop() ?? Buffer.allocUnsafeSlow(SMALL);
+const takeLarge = (): Buffer => largeSlabs.pop() ?? Buffer.allocUnsafeSlow(LARGE);
+function give(slab: Buffer): void {
+  if (slab.length === SMALL) {
+    if (smallSlabs.length < 512) smallSlabs.push(slab);
+  } else if (largeSlabs.length < 64) largeSlabs.push(slab);
+}
+
+/** Told when there is room again after `bytes` or `text` returned false. */
+export interface Drains {
+  outgoingDrained(): void;
+}
+
+export class Outgoing {
+  private slab: Buffer | null = null;
+  private used = 0;
+  private flying = 0;
+  private armed = false;
+  private blocked = false;
+  private ended = false;
+  private after: (() => void) | null = null;
+  /** While true, nothing leaves but what overflows a slab: the end of a message waits for its record. */
+  held = false;
+  private readonly socket: Duplex;
+  private readonly owner: Drains;
+
+  constructor(socket: Duplex, owner: Drains) {
+    this.socket = socket;
+    this.owner = owner;
+  }
+
+  /** True while the source should not give more. */
+  get full(): boolean {
+    return this.blocked;
+  }
+
+  /** True when nothing waits and nothing is in flight. */
+  get idle(): boolean {
+    return this.used === 0 && this.flying === 0;
+  }
+
+  /** Latin-1 text (heads, chunk sizes). Does not flush: content or `flush` follows. */
+  text(text: string): void {
+    const n = text.length;
+    if (n > LARGE) {
+      this.copy(Buffer.from(text, "latin1"), 0, n);
+      return;
+    }
+    this.room(n);
+    this.used += (this.slab as Buffer).write(text, this.used, n, "latin1");
+  }
+
+  /** Content, copied. False: pause the source. */
+  bytes(b: Uint8Array, start: number, end: number): boolean {
+    const n = end - start;
+    this.copy(b, start, end);
+    this.more(n);
+    return !this.blocked;
+  }
+
+  /** A piece of `n` bytes is whole: it leaves now when it is short, at the end of the turn when more may be behind it. */
+  more(n: number): void {
+    if (this.used === 0 || this.held) return;
+    if (n < RECORD) {
+      if (this.flying === 0) this.send();
+    } else this.arm();
+  }
+
+  /** Leaves at the end of this turn at the latest. */
+  arm(): void {
+    if (this.armed || this.flying > 0) return;
+    this.armed = true;
+    setImmediate(armedFlush, this);
+  }
+
+  /** The turn in which `arm` was called is over. */
+  turnEnded(): void {
+    this.armed = false;
+    if (this.flying === 0 && this.used > 0 && !this.held) this.send();
+  }
+
+  /** What waits leaves now. */
+  flush(): void {
+    this.held = false;
+    if (this.used > 0 && this.flying < 2) this.send();
+  }
+
+  /** Flushes; when everything has left, the writing side of the socket is ended and `after` is called. */
+  end(after?: () => void): void {
+    this.ended = true;
+    this.after = after ?? null;
+    this.flush();
+    this.finish();
+  }
+
+  private finish(): void {
+    if (!this.ended || this.used > 0 || this.flying > 0) return;
+    this.ended = false;
+    this.socket.end();
+    this.after?.();
+  }
+
+  private room(n: number): void {
+    if (this.slab === null) {
+      this.slab = n <= SMALL ? takeSmall() : takeLarge();
+      this.used = 0;
+    } else if (this.slab.length - this.used < n) {
+      if (this.slab.length === SMALL) this.grow();
+      if (this.slab.length - this.used < n) {
+        this.send();
+        this.slab = takeLarge();
+        this.used = 0;
+      }
+    }
+  }
+
+  /** A small slab is full and more is coming: go on in a large one. */
+  private grow(): void {
+    const small = this.slab as Buffer;
+    const large = takeLarge();
+    small.copy(large, 0, 0, this.used);
+    give(small);
+    this.slab = large;
+  }
+
+  private copy(b: Uint8Array, start: number, end: number): void {
+    while (start < end) {
+      if (this.slab === null) {
+        this.slab = end - start <= SMALL ? takeSmall() : takeLarge();
+        this.used = 0;
+      } else if (this.slab.length === SMALL && SMALL - this.used < end - start) this.grow();
+      const slab = this.slab;
+      const n = Math.min(end - start, slab.length - this.used);
+      if (n <= 64) for (let i = 0; i < n; i++) slab[this.used + i] = b[start + i] as number;
+      else slab.set(start === 0 && n === b.length ? b : b.subarray(start, start + n), this.used);
+      start += n;
+      this.used += n;
+      if (this.used === slab.length && start < end) this.send();
+    }
+  }
+
+  private send(): void {
+    const slab = this.slab as Buffer;
+    const piece = this.used === slab.length ? slab : slab.subarray(0, this.used);
+    this.slab = null;
+    this.used = 0;
+    if (++this.flying >= 2) this.blocked = true;
+    this.socket.write(piece, () => this.written(slab));
+  }
+
+  private written(slab: Buffer): void {
+    give(slab);
+    this.flying--;
+    if (this.flying === 0 && this.used > 0 && !this.held) this.send();
+    if (this.blocked && this.flying < 2) {
+      this.blocked = false;
+      this.owner.outgoingDrained();
+    }
+    this.finish();
+  }
+}
+
+function armedFlush(out: Outgoing): void {
+  out.turnEnded();
+}

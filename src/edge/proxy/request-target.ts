@@ -1,0 +1,97 @@
+// Where a request wants to go: the forms of RFC 9112 section 3.2, on the proxy port and inside CONNECT, with the names
+// compared (invariant 7: the same request gets the same decision on every path).
+import type { ConnectContext } from "../../exchange/exchange.ts";
+import type { Authority, RequestHead, Scheme } from "../../http/messages.ts";
+import type { Head } from "../../http/parse-head.ts";
+import { authorityText, DEFAULT_PORT, parseAbsoluteTarget, parseAuthority } from "../../http/target.ts";
+import { ProxyError } from "../../shared/errors.ts";
+
+export interface ReadTarget {
+  /** null: nothing that could be decided on was found; `error` says why. */
+  readonly request: RequestHead | null;
+  /** Set beside `request` for a request that is understood and refused all the same (421). */
+  readonly error: ProxyError | null;
+  /** The Host that the client sent, where the target won over it. */
+  readonly hostReplaced: string | null;
+}
+
+const refused = (error: ProxyError): ReadTarget => ({ request: null, error, hostReplaced: null });
+
+const HOW =
+  "this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY (and http_proxy, https_proxy) to its address, or start the program with `sallyport run -- COMMAND`";
+
+/** `scheme`: of the connection inside CONNECT, null on the proxy port. */
+export function readTarget(head: Head, scheme: Scheme | null, connect: ConnectContext | null): ReadTarget {
+  return scheme === null || connect === null ? onProxyPort(head) : insideConnect(head, scheme, connect);
+}
+
+function onProxyPort(head: Head): ReadTarget {
+  const first = head.target.charCodeAt(0);
+  if (first === 47 || head.target === "*") return refused(new ProxyError("not-a-proxy-request", HOW));
+  const target = parseAbsoluteTarget(head.target);
+  if (target === null)
+    return refused(new ProxyError("malformed-request", "the request target is not a valid http or https URL"));
+  const path = asteriskOf(head, target.path);
+  let hostReplaced: string | null = null;
+  if (head.host !== null) {
+    const host = parseAuthority(head.host, DEFAULT_PORT[target.scheme]);
+    if (host === null) return refused(new ProxyError("malformed-request", "the Host field is not valid"));
+    if (host.host !== target.host || host.port !== target.port) hostReplaced = head.host;
+  }
+  return { request: request(head, target.scheme, target, path), error: null, hostReplaced };
+}
+
+/** OPTIONS for an absolute target without a path means the server as a whole (RFC 9112 section 3.2.4). */
+function asteriskOf(head: Head, path: string): string {
+  if (head.method !== "OPTIONS" || path !== "/") return path;
+  const text = head.target;
+  const rest = text.indexOf("/", text.indexOf("://") + 3);
+  return rest < 0 && !text.includes("?") ? "*" : path;
+}
+
+function insideConnect(head: Head, scheme: Scheme, connect: ConnectContext): ReadTarget {
+  const authority = connect.authority;
+  let path = head.target;
+  let named: Authority | null = authority;
+  if (path.charCodeAt(0) !== 47 && !(path === "*" && head.method === "OPTIONS")) {
+    const target = parseAbsoluteTarget(path);
+    if (target === null) return refused(new ProxyError("malformed-request", "the request target is not valid"));
+    path = asteriskOf(head, target.path);
+    named = target.scheme === scheme ? target : null;
+  } else if (head.host !== null) {
+    named = parseAuthority(head.host, DEFAULT_PORT[scheme]);
+    if (named === null) return refused(new ProxyError("malformed-request", "the Host field is not valid"));
+  }
+  const made = request(head, scheme, authority, path);
+  if (connect.sniMismatch) {
+    return {
+      request: made,
+      error: new ProxyError("misdirected", `SNI names another host than CONNECT ${authorityText(authority)}`),
+      hostReplaced: null,
+    };
+  }
+  if (named === null || !sameAuthority(named, authority, connect)) {
+    return {
+      request: made,
+      error: new ProxyError("misdirected", `the request names another host than CONNECT ${authorityText(authority)}`),
+      hostReplaced: null,
+    };
+  }
+  return { request: made, error: null, hostReplaced: null };
+}
+
+/** CONNECT to an address with a name in SNI: the name stands for the address inside (both were allowed). */
+function sameAuthority(named: Authority, authority: Authority, connect: ConnectContext): boolean {
+  if (named.port !== authority.port) return false;
+  return named.host === authority.host || (connect.alias !== null && named.host === connect.alias);
+}
+
+const request = (head: Head, scheme: Scheme, authority: Authority, path: string): RequestHead => ({
+  method: head.method,
+  scheme,
+  host: authority.host,
+  port: authority.port,
+  path,
+  version: head.minor === 0 ? "1.0" : "1.1",
+  fields: head.fields,
+});

@@ -1,0 +1,45 @@
+// What the proxy's edge gets from the house. Everything that a reload changes is asked for anew each time.
+import type { Duplex } from "node:stream";
+import type { SecureContext } from "node:tls";
+import type { AuditSink } from "../../audit/sink.ts";
+import type { RefusalOptions } from "../../exchange/refusal.ts";
+import type { RelayServices } from "../../exchange/relay.ts";
+import type { Policy } from "../../policy/types.ts";
+import type { ProxyError } from "../../shared/errors.ts";
+import type { Metrics } from "../../shared/metrics.ts";
+import type { Authenticator } from "../../stages/authenticate.ts";
+import type { TimerWheel } from "./timers.ts";
+import type { Tunnels } from "./tunnel.ts";
+
+/** Settings of the `server:` section that the edge needs. Milliseconds. */
+export interface ProxySettings {
+  readonly headerTimeout: number;
+  readonly idleTimeout: number;
+  readonly strictHost: boolean;
+  readonly opaque: "deny" | "tunnel";
+  readonly connectionsPerClient: number;
+}
+
+export interface ProxyServices extends RelayServices {
+  readonly wheel: TimerWheel;
+  readonly sink: AuditSink;
+  readonly metrics: Metrics;
+  readonly settings: ProxySettings;
+  readonly tunnels: Tunnels;
+  policy(): Policy;
+  authenticator(): Authenticator;
+  refusalOptions(): RefusalOptions;
+  /** Refuses what can be refused by its text alone: prohibited literals and names. Throws ProxyError `address-prohibited`. */
+  checkLiteral(host: string, port: number): void;
+  /** The context to end TLS with, for a host. Now when it is cached. */
+  leafFor(host: string): SecureContext | Promise<SecureContext>;
+  /** How a failed handshake with a client is to be read. */
+  classifyClientTls(error: Error): { reason: "client-tls-rejected" | "client-tls-failed"; detail: string };
+  /** HTTP/2 towards the client: takes over a decrypted connection whose ALPN chose h2; null where it is not spoken. */
+  readonly http2: ((socket: Duplex, facts: import("../../exchange/exchange.ts").ConnectionFacts) => void) | null;
+  /** True while the house drains: connections are closed after the present exchange. */
+  draining(): boolean;
+  /** What is open, for draining and for caps. */
+  readonly open: Set<{ drain(): void; destroy(): void }>;
+  connectFailed?(error: ProxyError): void;
+}

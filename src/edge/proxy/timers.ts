@@ -1,0 +1,70 @@
+// Coarse deadlines for connections: a wheel of small records instead of a setTimeout per request. `at` may be moved freely:
+// the record is looked at again when its slot comes round. A stopped record drops its owner, so that the wheel never keeps
+// a closed connection alive.
+
+const TICK = 250;
+const SLOTS = 256;
+
+export interface Expires {
+  /** The deadline passed. The owner moves `at` or stops the deadline; otherwise it is asked again at the next tick. */
+  expire(): void;
+}
+
+export class Deadline {
+  /** Milliseconds on the wheel's clock. */
+  at: number;
+  owner: Expires | null;
+  constructor(owner: Expires, at: number) {
+    this.owner = owner;
+    this.at = at;
+  }
+  stop(): void {
+    this.owner = null;
+  }
+}
+
+/** One wheel for each house. */
+export class TimerWheel {
+  /** Milliseconds since the wheel was made, moving in steps of a tick. */
+  now = 0;
+  private readonly slots: Deadline[][] = Array.from({ length: SLOTS }, () => []);
+  private readonly began = performance.now();
+  private readonly timer: NodeJS.Timeout;
+
+  constructor() {
+    this.timer = setInterval(() => this.advance(), TICK);
+    this.timer.unref();
+  }
+
+  /** A deadline `ms` from now. */
+  start(owner: Expires, ms: number): Deadline {
+    const deadline = new Deadline(owner, this.now + ms);
+    this.place(deadline);
+    return deadline;
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+  }
+
+  private place(deadline: Deadline): void {
+    const current = this.now / TICK;
+    const due = Math.ceil(Math.min(deadline.at, Number.MAX_SAFE_INTEGER) / TICK);
+    const slot = Math.min(Math.max(due, current + 1), current + SLOTS - 1) % SLOTS;
+    (this.slots[slot] as Deadline[]).push(deadline);
+  }
+
+  /** Catches up with the monotonic clock, so that a stalled loop fires late but fires everything. */
+  private advance(): void {
+    const target = Math.floor((performance.now() - this.began) / TICK) * TICK;
+    while (this.now < target) {
+      this.now += TICK;
+      const slot = this.slots[(this.now / TICK) % SLOTS] as Deadline[];
+      if (slot.length === 0) continue;
+      for (const deadline of slot.splice(0)) {
+        if (deadline.owner !== null && deadline.at <= this.now) deadline.owner.expire();
+        if (deadline.owner !== null) this.place(deadline);
+      }
+    }
+  }
+}

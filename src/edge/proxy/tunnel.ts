@@ -1,0 +1,261 @@
+// Blind tunnels: TLS that the policy does not open. The client's SNI is still read and compared before a byte of it goes
+// on; bytes are counted and limited; the record is written when the tunnel ends.
+import type net from "node:net";
+import { connectRecord } from "../../audit/build.ts";
+import type { BodyRecord, OriginRecord, Timings } from "../../audit/record.ts";
+import type { RawConnection } from "../../exchange/sides.ts";
+import type { Destination } from "../../http/messages.ts";
+import { originText } from "../../http/target.ts";
+import type { ConnectDecision, NextProxy, TunnelPlan } from "../../policy/types.ts";
+import { asProxyError, type ProxyError, type Reason } from "../../shared/errors.ts";
+import { newId } from "../../shared/ids.ts";
+import { BlindRelay } from "./blind-relay.ts";
+import type { Connect } from "./connect.ts";
+import type { OnRead } from "./dial.ts";
+import type { Route, RouteRequest } from "./origin-route.ts";
+import { sniff } from "./sniff.ts";
+import type { Deadline } from "./timers.ts";
+
+/** Opens raw routes; the house makes it from `openRoute`. */
+export interface Tunnels {
+  open(request: RouteRequest): { route: Promise<Route>; abandon(): void };
+  /** Reads a ClientHello; the TLS edge implements it. */
+  helloReader(): HelloReader;
+}
+
+export interface HelloReader {
+  push(bytes: Uint8Array): {
+    readonly done?: boolean;
+    readonly sni?: string | null;
+    readonly ech?: boolean;
+    readonly error?: string;
+  };
+}
+
+const BUFFER = 65_536;
+
+/** The policy says `tunnel`: dial first, so that a failure can still be told; then 200, then the ClientHello. */
+export function openTunnel(connect: Connect, decision: ConnectDecision): void {
+  const plan = decision.tunnel as TunnelPlan;
+  new Tunnel(connect, plan, decision).dial((route) => {
+    const raw = connect.established();
+    if (raw === null) return null;
+    return { client: raw.socket, rest: raw.rest, route };
+  });
+}
+
+/** `server.opaque: tunnel`: what is neither TLS nor HTTP inside an opened CONNECT. The CONNECT has its record; this is another. */
+export function opaqueTunnel(connect: Connect, socket: net.Socket, rest: Buffer): void {
+  const limits = connect.conn.services.policy().defaults.limits;
+  const plan: TunnelPlan = {
+    reason: "opaque",
+    bytesOut: limits.request,
+    bytesIn: limits.response,
+    total: limits.total,
+    idle: limits.idle,
+    withoutSni: "allow",
+  };
+  new Tunnel(connect, plan, connect.decision as ConnectDecision, true).dial((route) => ({
+    client: socket,
+    rest,
+    route,
+  }));
+}
+
+class Tunnel {
+  private readonly connect: Connect;
+  private readonly plan: TunnelPlan;
+  private readonly decision: ConnectDecision;
+  /** True: inside an opened CONNECT that has been answered and recorded. */
+  private readonly inner: boolean;
+  private route: Route | null = null;
+  private sni: string | null = null;
+  private deadline: Deadline | null = null;
+  private answered = false;
+
+  constructor(connect: Connect, plan: TunnelPlan, decision: ConnectDecision, inner = false) {
+    this.connect = connect;
+    this.plan = plan;
+    this.decision = decision;
+    this.inner = inner;
+    this.answered = inner;
+  }
+
+  dial(established: (route: Route) => { client: net.Socket; rest: Buffer; route: Route } | null): void {
+    const { services } = this.connect.conn;
+    const { to, via } = this.decision.plan;
+    const destination: Destination = to ?? { scheme: "https", ...this.connect.authority };
+    const buffer = Buffer.allocUnsafeSlow(BUFFER);
+    let take: ((chunk: Uint8Array) => boolean) | null = null;
+    const onread: OnRead = { buffer, callback: (n, b) => take?.(b.subarray(0, n)) ?? false };
+    const opening = services.tunnels.open({
+      destination,
+      serverName: null,
+      via: via as NextProxy | null,
+      clientKey: "",
+      alpn: null,
+      onread,
+    });
+    const gone = (): void => opening.abandon();
+    const clientSocket = this.connect.conn.socket;
+    clientSocket.once("close", gone);
+    opening.route.then(
+      (route) => {
+        clientSocket.off("close", gone);
+        this.route = route;
+        const joined = established(route);
+        if (joined === null) {
+          route.socket.destroy();
+          return this.record(NOTHING, NOTHING, "client-gone", null);
+        }
+        this.answered = true;
+        const origin: RawConnection = {
+          socket: route.socket,
+          rest: route.rest,
+          read: (t) => {
+            take = t;
+            if (!route.direct) route.socket.on("data", (b: Buffer) => t(b) || route.socket.pause());
+            route.socket.resume();
+          },
+        };
+        services.metrics.tunnelOpened();
+        this.hello(joined.client, joined.rest, origin);
+      },
+      (error: unknown) => {
+        clientSocket.off("close", gone);
+        const failure = asProxyError(error);
+        if (!this.inner) return this.connect.refuse(failure);
+        this.failed(failure);
+        clientSocket.destroy();
+      },
+    );
+  }
+
+  private failed(error: ProxyError): void {
+    this.record(NOTHING, NOTHING, error.reason, error.message);
+  }
+
+  /** Holds the client's bytes until its ClientHello is whole and its SNI is the name that was allowed. */
+  private hello(client: net.Socket, rest: Buffer, origin: RawConnection): void {
+    const { services } = this.connect.conn;
+    const reader = services.tunnels.helloReader();
+    let held: Buffer = Buffer.alloc(0);
+    const stop = (): void => {
+      client.off("data", onData).off("close", onClose).off("end", onClose);
+      this.deadline?.stop();
+      services.open.delete(guard);
+    };
+    const end = (reason: Reason, detail: string): void => {
+      stop();
+      client.destroy();
+      origin.socket.destroy();
+      services.metrics.tunnelClosed(0, 0);
+      this.record({ ...NOTHING, complete: false }, { ...NOTHING, complete: false }, reason, detail);
+    };
+    const join = (): void => {
+      stop();
+      client.pause();
+      this.join(client, held, origin);
+    };
+    const withoutName = (what: string): void => {
+      if (this.plan.withoutSni === "allow") join();
+      else end("misdirected", `${what}; \`tunnel: { without-sni: allow }\` would let it pass`);
+    };
+    const onData = (b: Buffer): void => {
+      held = held.length === 0 ? b : Buffer.concat([held, b]);
+      if (sniff(held) !== "tls") return withoutName("the first bytes are not TLS");
+      const result = reader.push(b);
+      if (result.error !== undefined) return withoutName(result.error);
+      if (result.done !== true) return;
+      this.sni = result.sni ?? null;
+      if (this.sni === null) return withoutName("the ClientHello names no host");
+      if (this.sni !== this.connect.authority.host && !this.nameAllowed(this.sni)) {
+        return end("misdirected", "SNI names another host than CONNECT");
+      }
+      join();
+    };
+    const onClose = (): void => end("client-gone", "the client left before its ClientHello");
+    const guard = { drain: () => end("shutting-down", ""), destroy: () => end("shutting-down", "") };
+    services.open.add(guard);
+    this.deadline = services.wheel.start(
+      { expire: () => end("request-timeout", "no ClientHello in time") },
+      services.settings.headerTimeout,
+    );
+    client.on("error", () => client.destroy());
+    origin.socket.on("error", () => origin.socket.destroy());
+    // A server that speaks first is waited for only where the rule allows what is not TLS.
+    if (this.inner || (this.plan.withoutSni === "allow" && rest.length === 0)) {
+      held = rest;
+      return join();
+    }
+    client.on("data", onData).on("close", onClose).on("end", onClose);
+    if (rest.length > 0) onData(rest);
+    if (client.listenerCount("data") > 0) client.resume();
+  }
+
+  /** CONNECT to an address with a name in SNI: the name must be allowed to be tunnelled, too. */
+  private nameAllowed(name: string): boolean {
+    const { authority, client, conn } = this.connect;
+    const isAddress = authority.host.includes(":") || /^[\d.]+$/.test(authority.host);
+    if (!isAddress) return false;
+    const decision = conn.services
+      .policy()
+      .decideConnect({ client, address: conn.facts.clientAddress, host: name, port: authority.port });
+    return decision.kind === "tunnel";
+  }
+
+  private join(client: net.Socket, rest: Uint8Array, origin: RawConnection): void {
+    const { services } = this.connect.conn;
+    const from: RawConnection = {
+      socket: client,
+      rest,
+      read: (take) => {
+        client.on("data", (b: Buffer) => take(b) || client.pause());
+        client.resume();
+      },
+    };
+    const relay: BlindRelay = new BlindRelay({
+      wheel: services.wheel,
+      client: from,
+      origin,
+      limits: this.plan,
+      digest: false,
+      ownBuffer: this.route?.direct ?? false,
+      done: (end) => {
+        services.open.delete(relay);
+        services.metrics.tunnelClosed(end.sent.bytes, end.received.bytes);
+        this.record(end.sent, end.received, end.reason, end.detail);
+      },
+    });
+    services.open.add(relay);
+  }
+
+  private record(sent: BodyRecord, received: BodyRecord, reason: Reason | null, detail: string | null): void {
+    const { connect, decision, route } = this;
+    const { services } = connect.conn;
+    const refused = reason === "misdirected" || reason === "tunnel-limit" || reason === "request-timeout";
+    const origin: OriginRecord | null =
+      route === null ? null : { ...route.record, to: decision.plan.to === null ? null : originText(decision.plan.to) };
+    const timings: Partial<Timings> = route === null ? {} : { dns: route.timings.dns, connect: route.timings.connect };
+    const facts = connect.facts();
+    services.sink.append(
+      connectRecord({
+        ...facts,
+        ...(this.inner ? { id: newId(services.clock.now()), parent: connect.id } : {}),
+        decision: refused ? "deny" : decision.outcome,
+        reason: reason ?? decision.reason,
+        status: this.answered ? 200 : null,
+        sent,
+        received,
+        timings,
+        origin,
+        originProtocol: "tcp",
+        sni: this.sni,
+        uninspected: true,
+        error: detail,
+      }),
+    );
+  }
+}
+
+const NOTHING: BodyRecord = { bytes: 0, sha256: "", complete: true };

@@ -1,0 +1,119 @@
+// Nothing about one hop leaks into the next (RFC 9110 section 7.6): removes what belongs to this connection, adds Via, and
+// refuses loops. Framing fields stay where they are: the serialiser writes its own in their place.
+import type { Exchange } from "../exchange/exchange.ts";
+import type { Stage } from "../exchange/stage.ts";
+import { allValues, type Fields } from "../http/fields.ts";
+import type { ResponseHead } from "../http/messages.ts";
+import { ProxyError } from "../shared/errors.ts";
+
+/** Lower case. `expect` and `upgrade` are written anew by the connection that sends them. */
+const HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "proxy-authorization",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "te",
+  "upgrade",
+  "http2-settings",
+  "expect",
+]);
+/** Naming one of these in Connection would take from a request what others rely on: malformed (pitfalls F14). */
+const END_TO_END =
+  /^(?:authorization|cookie|set-cookie|host|content-.*|transfer-encoding|accept.*|user-agent|date|via|forwarded|x-forwarded-.*|expect|cache-control|if-.*|range|origin|referer|location|etag|x-api-key|digest|signature.*)$/;
+/** HTTP/3 would go around us. */
+const ALT_SVC = "alt-svc";
+
+/** `pseudonym`: names this house in Via; no other house has it. */
+export function connectionFieldsStage(pseudonym: string): Stage {
+  const via = `1.1 ${pseudonym}`;
+  return {
+    name: "connection fields",
+    onRequest(x) {
+      const { fields } = x.forward;
+      refuseLoop(fields, pseudonym);
+      strip(fields, nominatedBy(fields, x));
+      fields.push("Via", via);
+      return null;
+    },
+    onResponse(x, response) {
+      responseFields(x, response);
+      response.fields.push("Via", via);
+      return null;
+    },
+  };
+}
+
+function refuseLoop(fields: Fields, pseudonym: string): void {
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string;
+    if (name.length === 3 && name.toLowerCase() === "via" && (fields[i + 1] as string).includes(pseudonym))
+      throw new ProxyError("loop");
+  }
+}
+
+/** What Connection names besides the usual options, lower case; null: nothing. */
+function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
+  let names: Set<string> | null = null;
+  for (const value of [...allValues(fields, "connection"), ...allValues(fields, "proxy-connection")]) {
+    for (const part of value.split(",")) {
+      const name = part.trim().toLowerCase();
+      if (name === "" || name === "close" || name === "keep-alive" || name === "upgrade") continue;
+      if (END_TO_END.test(name) || injected(x, name))
+        throw new ProxyError("malformed-request", "Connection names an end-to-end field");
+      names ??= new Set();
+      names.add(name);
+    }
+  }
+  return names;
+}
+
+const injected = (x: Exchange, name: string): boolean =>
+  x.decision?.plan.requestEdits.some((edit) => edit.name.toLowerCase() === name) ?? false;
+
+function strip(fields: Fields, nominated: ReadonlySet<string> | null): void {
+  let kept = 0;
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string;
+    if (isHop(name, nominated)) continue;
+    fields[kept] = name;
+    fields[kept + 1] = fields[i + 1] as string;
+    kept += 2;
+  }
+  fields.length = kept;
+}
+
+/** The lengths of the names in HOP: most fields are told apart without making a lower-case copy. */
+const HOP_LENGTHS: readonly boolean[] = Array.from({ length: 32 }, (_, n) =>
+  [...HOP].some((name) => name.length === n),
+);
+function isHop(name: string, nominated: ReadonlySet<string> | null): boolean {
+  if (HOP_LENGTHS[name.length] !== true && nominated === null) return false;
+  const lower = name.toLowerCase();
+  return HOP.has(lower) || (nominated?.has(lower) ?? false);
+}
+
+function responseFields(x: Exchange, response: ResponseHead): void {
+  const fields = response.fields;
+  let nominated: Set<string> | null = null;
+  let dropped = false;
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i] as string;
+    if (name.length === 7 && name.toLowerCase() === ALT_SVC) {
+      nominated ??= new Set();
+      nominated.add(ALT_SVC);
+      dropped = true;
+    } else if (name.length === 10 && name.toLowerCase() === "connection") {
+      for (const part of (fields[i + 1] as string).split(",")) {
+        const option = part.trim().toLowerCase();
+        // An origin cannot make us drop what its own client needs.
+        if (option === "" || option === "close" || option === "keep-alive" || END_TO_END.test(option)) continue;
+        nominated ??= new Set();
+        nominated.add(option);
+      }
+    }
+  }
+  strip(fields, nominated);
+  if (dropped) x.note("alt-svc-dropped");
+}

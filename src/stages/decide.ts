@@ -1,0 +1,53 @@
+// Asks the policy: refuses, redirects, reroutes, or lets the decision stand.
+import type { Exchange } from "../exchange/exchange.ts";
+import type { Stage, StageResult } from "../exchange/stage.ts";
+import { PHRASES } from "../http/serialise.ts";
+import { authorityText } from "../http/target.ts";
+import type { Decision, RedirectPlan } from "../policy/types.ts";
+import { ProxyError } from "../shared/errors.ts";
+
+export const decideStage: Stage = {
+  name: "decide",
+  onRequest(x: Exchange): StageResult {
+    const alias = x.connection.connect?.alias ?? null;
+    let decision = decisionFor(x, x.received.host);
+    // CONNECT to an address with a name in SNI: both must be allowed; the name's rule is the one that applies.
+    if (alias !== null && decision.allowed) decision = decisionFor(x, alias);
+    x.decision = decision;
+    if (!decision.allowed) throw new ProxyError(decision.reason ?? "not-allowed", decision.message);
+    const { to, redirect } = decision.plan;
+    if (redirect !== null) return redirection(x, redirect);
+    if (to !== null) {
+      x.forward.scheme = to.scheme;
+      x.forward.host = to.host;
+      x.forward.port = to.port;
+      x.hostText = to.hostField === "set" ? authorityText(to, to.scheme) : authorityText(x.received, x.received.scheme);
+    }
+    return null;
+  },
+};
+
+function decisionFor(x: Exchange, host: string): Decision {
+  const { received, connection } = x;
+  return x.policy.decide({
+    client: x.principal,
+    address: connection.clientAddress,
+    method: received.method,
+    scheme: received.scheme,
+    host,
+    port: received.port,
+    path: received.path,
+    insideConnect: connection.connect !== null,
+  });
+}
+
+/** The client is told to go elsewhere, with its own path and query (RFC 9110 section 15.4). */
+function redirection(x: Exchange, redirect: RedirectPlan): StageResult {
+  const location = `${redirect.to.replace(/\/$/, "")}${x.received.path === "*" ? "/" : x.received.path}`;
+  return {
+    status: redirect.status,
+    phrase: PHRASES[redirect.status] ?? "Redirect",
+    fields: ["Location", location, "X-Sallyport-Decision", `allow; id=${x.id}; redirect`, "Cache-Control", "no-store"],
+    content: new Uint8Array(0),
+  };
+}
