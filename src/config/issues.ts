@@ -41,7 +41,10 @@ function unionProblems(issue: Issue & { errors?: Issue[][] }, path: DocumentPath
 }
 
 function sentence(issue: Issue, path: DocumentPath, tree: unknown): string {
-  const value = path.reduce<unknown>((at, step) => (at as Record<string | number, unknown> | undefined | null)?.[step], tree);
+  const value = path.reduce<unknown>(
+    (at, step) => (at as Record<string | number, unknown> | undefined | null)?.[step],
+    tree,
+  );
   const text = issue.message.replace(/^Invalid (?:input|option): /, "");
   if (value === undefined) return `${String(path.at(-1) ?? "a value")} is missing: ${text}`;
   return text;

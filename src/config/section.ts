@@ -37,4 +37,7 @@ export const listOf = <T extends z.ZodType>(item: T) =>
 export const name = () =>
   z
     .string("a name")
-    .regex(/^[A-Za-z][A-Za-z0-9._-]{0,63}$/, "a name begins with a letter and has letters, digits, dot, hyphen and underscore, at most 64");
+    .regex(
+      /^[A-Za-z][A-Za-z0-9._-]{0,63}$/,
+      "a name begins with a letter and has letters, digits, dot, hyphen and underscore, at most 64",
+    );

@@ -15,7 +15,11 @@ const TOKEN = /\$\$\{|\$\{([^}]*)(\}?)/g;
 const KINDS = ["env", "file", "secret"] as const;
 
 /** Calls `visit` for every text of the tree and puts what it returns in its place. Keys stay. Depth is bounded by YAML. */
-export function mapTexts(tree: unknown, path: DocumentPath, visit: (text: string, path: DocumentPath) => string): unknown {
+export function mapTexts(
+  tree: unknown,
+  path: DocumentPath,
+  visit: (text: string, path: DocumentPath) => string,
+): unknown {
   if (typeof tree === "string") return visit(tree, path);
   if (Array.isArray(tree)) return tree.map((item, i) => mapTexts(item, [...path, i], visit));
   if (typeof tree !== "object" || tree === null) return tree;

@@ -37,7 +37,8 @@ export function readYaml(file: string, text: string, sha256: string): YamlSource
     problems.push({ file, line: 1, column: 1, message: "a policy file is a map of sections: version, rules, …" });
     tree = {};
   }
-  const locate = (path: DocumentPath, key = false): Place => place(document === null ? 0 : offsetOf(document, path, key));
+  const locate = (path: DocumentPath, key = false): Place =>
+    place(document === null ? 0 : offsetOf(document, path, key));
   return { file, sha256, tree: tree as Record<string, unknown>, problems, locate };
 }
 

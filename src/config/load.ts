@@ -1,0 +1,214 @@
+// Files, environment and flags in; a LoadedConfig out, or one error that lists every problem. Nothing is half applied.
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { compilePolicy } from "../policy/compile.ts";
+import { type DocumentPath, Findings, PolicyError } from "../policy/problems.ts";
+import { schemaProblems } from "./issues.ts";
+import { ConfigError, type ConfigProblem, type LoadedConfig, type PolicyTest, type Source } from "./loaded.ts";
+import { MergedDocument } from "./merge.ts";
+import { checkNetwork } from "./network-check.ts";
+import { type Environment, Outside } from "./outside.ts";
+import { putIn } from "./references.ts";
+import { type ConfigDocument, configSchema, policyPart } from "./schema.ts";
+import { readSecrets, SecretValues } from "./secrets.ts";
+import { type Flags, finishSettings } from "./settings.ts";
+import { readYaml, type YamlSource } from "./yaml-source.ts";
+
+export interface LoadOptions {
+  /** Policy files in order; none: SALLYPORT_CONFIG, ./sallyport.yaml, or the observe.yaml that is shipped. */
+  readonly files: readonly string[];
+  readonly env: Environment;
+  readonly flags: Flags;
+  /** The folder that relative paths of flags, environment, `data` and `ca` start from. Default: the working directory. */
+  readonly cwd?: string;
+  /** `placeholder`: secrets that are missing do not matter, and no command is run (explain, test). Default: `resolve`. */
+  readonly secrets?: "resolve" | "placeholder";
+  /** For the end of report mode. Default: the clock of the machine. */
+  readonly now?: () => number;
+}
+
+const MOST_FILES = 64;
+
+/** The file that is used when none is named. */
+export function defaultFile(env: Environment, cwd: string): string {
+  const named = env.SALLYPORT_CONFIG;
+  if (named !== undefined && named !== "") return resolve(cwd, named);
+  const here = resolve(cwd, "sallyport.yaml");
+  return existsSync(here) ? here : fileURLToPath(new URL("../../policies/observe.yaml", import.meta.url));
+}
+
+/** Loads the configuration. Throws a ConfigError that holds every problem with its place. */
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const cwd = options.cwd ?? process.cwd();
+  const outside = new Outside(options.env);
+  const files = options.files.length > 0 ? options.files.map((f) => resolve(cwd, f)) : [defaultFile(options.env, cwd)];
+  const sources = await readSources(files, outside);
+  const merged = new MergedDocument(sources);
+  const secrets = new SecretValues();
+  const report = new Report(merged, secrets);
+  report.throwIfAny();
+  const lenient = options.secrets === "placeholder";
+  await readSecrets(merged, outside, secrets, lenient, report);
+  const tree = await putIn(merged, outside, secrets, lenient, report);
+  const document = validate(tree, report);
+  return assemble(document, { options, cwd, outside, sources, merged, secrets, report, lenient });
+}
+
+/** The files and what they include, each once, in order. */
+async function readSources(files: readonly string[], outside: Outside): Promise<YamlSource[]> {
+  const sources: YamlSource[] = [];
+  const problems: ConfigProblem[] = [];
+  const visit = async (file: string, from: ConfigProblem): Promise<void> => {
+    if (sources.some((s) => s.file === file)) {
+      problems.push({ ...from, message: `${file} is included twice` });
+      return;
+    }
+    if (sources.length >= MOST_FILES) {
+      problems.push({ ...from, message: `more than ${MOST_FILES} files` });
+      return;
+    }
+    try {
+      const { text, sha256 } = await outside.file(file);
+      const source = readYaml(file, text, sha256);
+      sources.push(source);
+      const included = source.tree.include;
+      for (const [i, name] of (Array.isArray(included) ? included : []).entries()) {
+        if (typeof name !== "string") continue;
+        await visit(resolve(dirname(file), name), { ...source.locate(["include", i]), message: "" });
+      }
+    } catch (error) {
+      problems.push({ ...from, message: (error as Error).message });
+    }
+  };
+  for (const file of files) await visit(file, { file, line: 1, column: 1, message: "" });
+  if (problems.length > 0) throw new ConfigError([...problems, ...sources.flatMap((s) => s.problems)]);
+  return sources;
+}
+
+/** Collects problems with their places, without secrets. */
+export class Report {
+  readonly #merged: MergedDocument;
+  readonly #secrets: SecretValues;
+  readonly #problems: ConfigProblem[];
+  readonly warnings: ConfigProblem[] = [];
+
+  constructor(merged: MergedDocument, secrets: SecretValues) {
+    this.#merged = merged;
+    this.#secrets = secrets;
+    this.#problems = [...merged.problems];
+  }
+
+  problem(path: DocumentPath, message: string, key = false): void {
+    this.#problems.push({ ...this.#merged.locate(path, key), message: this.#secrets.scrub(message) });
+  }
+
+  warn(path: DocumentPath, message: string): void {
+    this.warnings.push({ ...this.#merged.locate(path), message: this.#secrets.scrub(message) });
+  }
+
+  take(findings: Findings): void {
+    for (const p of findings.problems) this.problem(p.path, p.message);
+    for (const w of findings.warnings) this.warn(w.path, w.message);
+  }
+
+  throwIfAny(): void {
+    if (this.#problems.length === 0) return;
+    const order = (a: ConfigProblem, b: ConfigProblem) => a.line - b.line || a.column - b.column;
+    const files = [...new Set(this.#problems.map((p) => p.file))];
+    throw new ConfigError(files.flatMap((file) => this.#problems.filter((p) => p.file === file).sort(order)));
+  }
+}
+
+function validate(tree: unknown, report: Report): ConfigDocument {
+  const parsed = configSchema.safeParse(tree);
+  if (parsed.success) return parsed.data;
+  for (const p of schemaProblems(parsed.error.issues, tree)) report.problem(p.path, p.message, p.key);
+  // What is well formed is compiled all the same, so that its problems are told at once.
+  tellMore(tree, report);
+  report.throwIfAny();
+  throw parsed.error;
+}
+
+/** Problems of patterns and names in those rules that fit the schema, although the document as a whole does not. */
+function tellMore(tree: unknown, report: Report): void {
+  const whole = tree as Record<string, unknown>;
+  const clients = Object.keys((whole.clients as object | undefined) ?? {});
+  const list = Array.isArray(whole.rules) ? (whole.rules as unknown[]) : [];
+  for (const [i, rule] of list.entries()) {
+    const parsed = configSchema.safeParse({ version: 1, rules: [rule] });
+    if (!parsed.success) continue;
+    try {
+      compilePolicy({ ...policyPart(parsed.data), clients }, { version: "", now: () => 0 });
+    } catch (error) {
+      if (!(error instanceof PolicyError)) throw error;
+      for (const p of error.problems) report.problem(["rules", i, ...p.path.slice(2)], p.message);
+    }
+  }
+}
+
+interface Assembly {
+  readonly options: LoadOptions;
+  readonly cwd: string;
+  readonly outside: Outside;
+  readonly sources: readonly YamlSource[];
+  readonly merged: MergedDocument;
+  readonly secrets: SecretValues;
+  readonly report: Report;
+  readonly lenient: boolean;
+}
+
+async function assemble(document: ConfigDocument, a: Assembly): Promise<LoadedConfig> {
+  const { report, secrets, merged } = a;
+  const findings = new Findings();
+  secrets.collect(document);
+  const settings = await finishSettings(document, a, findings);
+  const sources: Source[] = a.sources.map(({ file, sha256 }) => ({ file, sha256 }));
+  const now = a.options.now ?? Date.now;
+  const policy = tryCompile(document, versionOf(sources), now, secrets, findings);
+  checkNetwork(document, settings, policy, findings);
+  report.take(findings);
+  report.throwIfAny();
+  if (policy === null) throw new Error("a policy that does not compile names its problems");
+  for (const w of policy.warnings) report.warn(w.path, w.message);
+  const tests = document.tests.map(
+    (test, i): PolicyTest => ({
+      as: test.as ?? null,
+      request: test.request,
+      expect: test.expect,
+      rule: test.rule,
+      place: merged.locate(["tests", i]),
+    }),
+  );
+  return Object.freeze({
+    ...settings,
+    policy,
+    tests,
+    sources,
+    secretValues: secrets.values(),
+    warnings: Object.freeze(report.warnings),
+  });
+}
+
+function tryCompile(
+  document: ConfigDocument,
+  version: string,
+  now: () => number,
+  secrets: SecretValues,
+  findings: Findings,
+) {
+  try {
+    return compilePolicy(policyPart(document), { version, now, secrets: secrets.named() });
+  } catch (error) {
+    if (!(error instanceof PolicyError)) throw error;
+    findings.problems.push(...error.problems);
+    return null;
+  }
+}
+
+const versionOf = (sources: readonly Source[]): string =>
+  createHash("sha256")
+    .update(sources.map((s) => s.sha256).join("\n"))
+    .digest("hex")
+    .slice(0, 16);

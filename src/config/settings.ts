@@ -1,0 +1,188 @@
+// Everything but the policy: names in camel case, paths absolute, files read, flags and environment over the file.
+import { dirname, resolve } from "node:path";
+import { canonicalHost } from "../http/target.ts";
+import { type DocumentPath, type Findings, nearest } from "../policy/problems.ts";
+import { readClients } from "./clients.ts";
+import type {
+  AuditConfig,
+  ClientCertificate,
+  Listen,
+  LoadedConfig,
+  PemFile,
+  ServerConfig,
+  ServerTlsConfig,
+  TlsConfig,
+} from "./loaded.ts";
+import type { MergedDocument } from "./merge.ts";
+import type { Environment, Outside } from "./outside.ts";
+import type { ConfigDocument } from "./schema.ts";
+
+export interface Flags {
+  readonly listen?: string | undefined;
+  readonly admin?: string | undefined;
+  readonly data?: string | undefined;
+  readonly ca?: string | undefined;
+  readonly logLevel?: string | undefined;
+}
+
+export type Settings = Pick<LoadedConfig, "server" | "audit" | "tls" | "network" | "clients">;
+
+interface Context {
+  readonly options: { readonly flags: Flags; readonly env: Environment };
+  readonly cwd: string;
+  readonly merged: MergedDocument;
+  readonly outside: Outside;
+  readonly lenient: boolean;
+}
+
+/** The settings, ready to use. Problems go to `findings`. */
+export async function finishSettings(
+  document: ConfigDocument,
+  context: Context,
+  findings: Findings,
+): Promise<Settings> {
+  const files = new PemReader(context, findings);
+  const [tls, serverTls] = await Promise.all([readTls(document, files, findings), readServerTls(document, files)]);
+  return {
+    server: readServer(document, context, serverTls, findings),
+    audit: readAudit(document),
+    tls,
+    network: Object.freeze({ allow: Object.freeze([...document.network.allow]) }),
+    clients: Object.freeze(readClients(document, findings)),
+  };
+}
+
+function readServer(
+  document: ConfigDocument,
+  context: Context,
+  tls: ServerTlsConfig | null,
+  findings: Findings,
+): ServerConfig {
+  const { server } = document;
+  const { flags, env } = context.options;
+  const folder = (flag: string | undefined, variable: string, own: string) =>
+    resolve(context.cwd, flag ?? (env[variable] || own));
+  const listen = flags.listen ?? (env.SALLYPORT_LISTEN || server.listen);
+  const admin = flags.admin ?? (env.SALLYPORT_ADMIN || server.admin);
+  return Object.freeze({
+    listen: readListen(listen, ["server", "listen"], findings),
+    admin: admin === "off" ? null : readListen(admin, ["server", "admin"], findings),
+    data: folder(flags.data, "SALLYPORT_DATA", server.data),
+    ca: folder(flags.ca, "SALLYPORT_CA", server.ca),
+    authentication: server.authentication,
+    opaque: server.opaque,
+    hints: server.hints,
+    strictHost: server["strict-host"],
+    tls,
+    connectionsPerClient: server["connections-per-client"],
+    headerTimeout: server["header-timeout"],
+    idleTimeout: server["idle-timeout"],
+    connectTimeout: server["connect-timeout"],
+    drainTimeout: server["drain-timeout"],
+    logLevel: readLevel(flags.logLevel ?? server["log-level"], findings),
+  });
+}
+
+/** `host:port`; port 0 lets the system choose. `localhost` is 127.0.0.1, so that nothing is resolved. */
+function readListen(text: string, at: DocumentPath, findings: Findings): Listen {
+  const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[3]);
+  const named = match?.[1] ?? match?.[2];
+  const host = named === "localhost" ? "127.0.0.1" : canonicalHost(named ?? "");
+  if (match === null || host === null || port > 65535) {
+    findings.problem(at, `${JSON.stringify(text)} is not host:port, such as 127.0.0.1:8080 or [::1]:8080`);
+  }
+  return Object.freeze({ host: host ?? "127.0.0.1", port });
+}
+
+const LEVELS = ["debug", "info", "warn", "error"] as const;
+
+function readLevel(text: string, findings: Findings): ServerConfig["logLevel"] {
+  const level = LEVELS.find((l) => l === text);
+  if (level !== undefined) return level;
+  const meant = nearest(text, LEVELS);
+  const hint = meant === null ? LEVELS.join(", ") : `did you mean ${meant}?`;
+  findings.problem(["server", "log-level"], `${JSON.stringify(text)} is not a log level: ${hint}`);
+  return "info";
+}
+
+const readAudit = ({ audit }: ConfigDocument): AuditConfig =>
+  Object.freeze({
+    required: audit.required,
+    keep: Object.freeze({
+      age: audit.keep.age ?? Number.POSITIVE_INFINITY,
+      size: audit.keep.size ?? Number.POSITIVE_INFINITY,
+    }),
+    sync: audit.sync,
+  });
+
+async function readTls({ tls }: ConfigDocument, files: PemReader, findings: Findings): Promise<TlsConfig> {
+  const roots = await Promise.all(tls.roots.map((file, i) => files.read(file, ["tls", "roots", i], "CERTIFICATE")));
+  const certificates = await Promise.all(
+    tls["client-certificates"].map(async (c, i): Promise<ClientCertificate> => {
+      const at: DocumentPath = ["tls", "client-certificates", i];
+      return Object.freeze({
+        host: tlsHost(c.host, [...at, "host"], findings),
+        cert: await files.read(c.cert, [...at, "cert"], "CERTIFICATE"),
+        key: await files.read(c.key, [...at, "key"], "PRIVATE KEY"),
+        passphrase: c.passphrase ?? null,
+      });
+    }),
+  );
+  return Object.freeze({
+    roots: Object.freeze(roots),
+    exceptions: Object.freeze(
+      tls.exceptions.map((e, i) =>
+        Object.freeze({ ...e, host: tlsHost(e.host, ["tls", "exceptions", i, "host"], findings) }),
+      ),
+    ),
+    clientCertificates: Object.freeze(certificates),
+    caPassphrase: tls["ca-passphrase"] ?? null,
+  });
+}
+
+async function readServerTls({ server }: ConfigDocument, files: PemReader): Promise<ServerTlsConfig | null> {
+  const { tls } = server;
+  if (tls === undefined) return null;
+  const at: DocumentPath = ["server", "tls"];
+  return Object.freeze({
+    cert: await files.read(tls.cert, [...at, "cert"], "CERTIFICATE"),
+    key: await files.read(tls.key, [...at, "key"], "PRIVATE KEY"),
+    passphrase: tls.passphrase ?? null,
+    clientCa:
+      tls["client-ca"] === undefined ? null : await files.read(tls["client-ca"], [...at, "client-ca"], "CERTIFICATE"),
+  });
+}
+
+/** A name or `*.suffix`, canonical. */
+function tlsHost(text: string, at: DocumentPath, findings: Findings): string {
+  const wild = text.startsWith("*.");
+  const host = canonicalHost((wild ? text.slice(2) : text).replace(/^\[(.*)\]$/, "$1"));
+  if (host === null) findings.problem(at, `${JSON.stringify(text)} is not a host or *.suffix`);
+  return wild ? `*.${host}` : (host ?? "");
+}
+
+/** Reads PEM files, seen from the folder of the file that names them. */
+class PemReader {
+  readonly #context: Context;
+  readonly #findings: Findings;
+
+  constructor(context: Context, findings: Findings) {
+    this.#context = context;
+    this.#findings = findings;
+  }
+
+  async read(name: string, at: DocumentPath, label: string): Promise<PemFile> {
+    const { merged, outside, lenient } = this.#context;
+    const file = resolve(dirname(merged.origin(at).source.file), name);
+    try {
+      const { text } = await outside.file(file);
+      if (new RegExp(`-----BEGIN [A-Z ]*${label}-----`).test(text)) return Object.freeze({ file, pem: text });
+      this.#findings.problem(at, `${file} holds no ${label.toLowerCase()} in PEM form`);
+    } catch (error) {
+      if (lenient) this.#findings.warn(at, (error as Error).message);
+      else this.#findings.problem(at, (error as Error).message);
+    }
+    return Object.freeze({ file, pem: "" });
+  }
+}
