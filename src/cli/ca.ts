@@ -1,5 +1,6 @@
 // `sallyport ca`: make, show, export and rotate the CA. The key is never printed and never exported.
 import { readFile, writeFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { Command, Option } from "commander";
 import { openCa, readRoot, rotateCa } from "../edge/tls/ca.ts";
 import { certificateFile, GRACE_MS, keyFile } from "../edge/tls/ca-files.ts";
@@ -123,7 +124,7 @@ async function show(flags: CaFlags): Promise<void> {
 }
 
 async function exportCa(flags: ExportFlags): Promise<void> {
-  const { root, previous } = await rootOf(flags);
+  const { dir, root, previous } = await rootOf(flags);
   const content =
     flags.format === "bundle"
       ? Buffer.from(
@@ -134,6 +135,7 @@ async function exportCa(flags: ExportFlags): Promise<void> {
         )
       : exportRoot(root, flags.format);
   if (flags.out !== undefined) {
+    if (resolve(flags.out) === resolve(keyFile(dir))) throw new CommandError("that is the CA's key: say another file");
     await writeOut(flags.out, content);
     if (flags.json === true) printJson({ out: flags.out, format: flags.format, fingerprint: root.fingerprint256 });
     else notice(`wrote ${safeText(flags.out)}`);

@@ -291,7 +291,8 @@ class FileCa implements Ca {
   #leafSpec(host: string, notBefore: number, notAfter: number) {
     const { publicKey, id } = leafKeyOfProcess();
     const facts = this.#chain.facts[0] as CaChain["facts"][0];
-    const short = host.length <= MAX_COMMON_NAME;
+    // An address in the common name would be held against the DNS constraints of a CA.
+    const short = host.length <= MAX_COMMON_NAME && isIP(host) === 0;
     return {
       issuer: facts.subject,
       subject: short ? distinguishedName({ commonName: host }) : distinguishedName({}),
