@@ -114,7 +114,9 @@ export class Inspection {
   /** Gives out what may leave, with replacements, and forgets it. */
   emit(write: (bytes: Uint8Array) => void): void {
     const to = this.safe;
-    if (to > this.#left) this.#edits.emit(this.#plain, this.#left, to, write);
+    // Not as Buffers, whose `slice` does not copy.
+    const bare = (b: Uint8Array): void => write(new Uint8Array(b.buffer, b.byteOffset, b.length));
+    if (to > this.#left) this.#edits.emit(this.#plain, this.#left, to, bare);
     this.#left = Math.max(this.#left, to);
     this.#forget();
   }

@@ -60,12 +60,22 @@ export class ContentSide {
     return new ProxyError("content-blocked", text, rule.status === null ? undefined : { status: rule.status });
   }
 
+  /** True when some rule of the body does more than report. */
+  get #blocks(): boolean {
+    return this.rules.body.some((rule) => rule.action !== "report");
+  }
+
+  /** True: content that cannot be looked at is refused. */
+  get strict(): boolean {
+    return this.enforced && this.plan.onUnscannable === "deny" && this.#blocks;
+  }
+
   /** The content cannot be looked at. Throws a ProxyError unless that may pass. */
   unscannable(why: string, reason: Reason = "content-blocked"): void {
-    if (this.enforced && this.plan.onUnscannable === "deny")
-      throw new ProxyError(reason, `the content of the ${this.direction} cannot be inspected: ${why}`);
+    if (this.strict) throw new ProxyError(reason, `the content of the ${this.direction} cannot be inspected: ${why}`);
     this.x.note(`content-unscanned:${this.direction}:${why}`);
-    if (!this.enforced && this.plan.onUnscannable === "deny") this.x.reported ??= this.x.decision?.rule ?? "default";
+    const wouldDeny = !this.enforced && this.plan.onUnscannable === "deny" && this.#blocks;
+    if (wouldDeny) this.x.reported ??= this.x.decision?.rule ?? "default";
   }
 
   /** The reason for content whose coding cannot be undone. */

@@ -149,7 +149,7 @@ export class CodedStep implements BodyStep {
   write(chunk: Uint8Array): boolean {
     if (this.#over) return true;
     if (this.#unread) return this.#send(chunk);
-    this.#queue.push({ bytes: chunk.slice(), plainEnd: 0 });
+    this.#queue.push({ bytes: new Uint8Array(chunk), plainEnd: 0 });
     this.#queued += chunk.length;
     this.#pump();
     this.#sourceWaits = this.#queued >= QUEUE || !this.#room;

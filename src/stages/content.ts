@@ -80,7 +80,7 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
   if (!hasContent || rules.body.length === 0) return;
   const codings = codingsOf(allValues(forward.fields, "content-encoding"));
   // Refused before the origin is asked; what may pass is noted when the body begins.
-  if (side.enforced && plan.onUnscannable === "deny") {
+  if (side.strict) {
     if (!codings.every((c) => decoders.knows(c))) side.unscannable("its coding is unknown", side.undecodable);
     if (codings.length === 0 && x.requestLength > plan.scanLimit)
       side.unscannable(`it has more than ${plan.scanLimit} bytes, the scan limit`);
@@ -137,7 +137,7 @@ function askForReadable(x: Exchange, decoders: Decoders): void {
 }
 
 function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPlan | null {
-  const { plan, rules } = side;
+  const { rules } = side;
   const codings = codingsOf(allValues(fields, "content-encoding"));
   if (!codings.every((c) => decoders.knows(c))) {
     side.unscannable("its coding is unknown", side.undecodable);

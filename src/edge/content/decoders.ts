@@ -51,7 +51,7 @@ class StackedDecoder implements Decoder {
   }
 
   take(bytes: Uint8Array): void {
-    this.#between.push(Uint8Array.prototype.slice.call(bytes));
+    this.#between.push(new Uint8Array(bytes));
     // A bomb inside a bomb: the outer one waits for the inner one.
     if (this.#between.length > 4 && !this.#stopped) {
       this.#stopped = true;

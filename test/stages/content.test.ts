@@ -1,0 +1,549 @@
+import { createHash } from "node:crypto";
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from "node:zlib";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { firstValue } from "../../src/http/fields.ts";
+import { ProxyError } from "../../src/shared/errors.ts";
+import { bytewise, cut, drive, exchange, responseHead, type Setup, stage } from "./content-harness.ts";
+
+const KEYWORD = "malicious_pattern";
+const block = { block: { text: KEYWORD } };
+const redact = { redact: { pattern: "\\b\\d{3}-\\d{2}-\\d{4}\\b", with: "***" } };
+
+const refusal = (work: () => unknown): ProxyError => {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof ProxyError) return error;
+    throw error;
+  }
+  throw new Error("it was not refused");
+};
+
+const request = (setup: Setup) => {
+  const x = exchange(setup);
+  void stage.onRequest?.(x);
+  return x;
+};
+
+const sendRequest = (setup: Setup, chunks: readonly Uint8Array[]) => {
+  const x = request(setup);
+  return drive(stage.requestStep?.(x) ?? null, chunks).then((outcome) => ({ x, ...outcome }));
+};
+
+const sendResponse = (setup: Setup, fields: string[], chunks: readonly Uint8Array[], slow?: () => boolean) => {
+  const x = request({ method: "GET", length: 0, ...setup });
+  const response = responseHead(fields);
+  x.response = response;
+  void stage.onResponse?.(x, response);
+  return drive(stage.responseStep?.(x, response) ?? null, chunks, slow ? { slow } : {}).then((outcome) => ({
+    x,
+    response,
+    ...outcome,
+  }));
+};
+
+describe("requests are decided by their head before anything is dialled", () => {
+  const cases: [string, Setup, boolean][] = [
+    ["a keyword in the query", { rules: [block], path: `/a?x=${KEYWORD}` }, true],
+    ["percent-encoded", { rules: [block], path: "/a?x=malicious%5Fpattern" }, true],
+    ["percent-encoded twice", { rules: [block], path: "/a?x=malicious%255Fpattern" }, true],
+    ["a plus for a space", { rules: [{ block: { text: "two words" } }], path: "/a?x=two+words" }, true],
+    ["in the path", { rules: [block], path: `/${KEYWORD}/b` }, true],
+    ["in the path, encoded", { rules: [block], path: "/m%61licious_pattern" }, true],
+    ["in a field value", { rules: [block], fields: ["User-Agent", `x ${KEYWORD} y`] }, true],
+    ["in a field name", { rules: [block], fields: [`X-${KEYWORD}`, "1"] }, true],
+    ["in a cookie, encoded", { rules: [block], fields: ["Cookie", "a=malicious%5fpattern"] }, true],
+    [
+      "elsewhere than the rule looks",
+      { rules: [{ block: { text: KEYWORD, in: "body" } }], path: `/${KEYWORD}` },
+      false,
+    ],
+    ["in the other direction", { rules: [{ block: { text: KEYWORD, on: "response" } }], path: `/${KEYWORD}` }, false],
+    ["another case", { rules: [block], path: "/MALICIOUS_PATTERN" }, false],
+    [
+      "another case, ignored",
+      { rules: [{ block: { text: KEYWORD, "ignore-case": true } }], path: "/MALICIOUS_PATTERN" },
+      true,
+    ],
+    [
+      "a media type",
+      { rules: [{ block: { "media-type": "image/*" } }], fields: ["Content-Type", "Image/PNG; q=1"] },
+      true,
+    ],
+    [
+      "another media type",
+      { rules: [{ block: { "media-type": "image/*" } }], fields: ["content-type", "text/x"] },
+      false,
+    ],
+    ["no media type is octet-stream", { rules: [{ block: { "media-type": "application/octet-stream" } }] }, true],
+    [
+      "no content, no media type",
+      { rules: [{ block: { "media-type": "application/octet-stream" } }], length: 0 },
+      false,
+    ],
+    ["two media types", { rules: [{ block: { "media-type": "a/b" } }], fields: ["content-type", "x/y, a/b"] }, true],
+    ["an extension", { rules: [{ block: { extension: "exe" } }], path: "/d/Setup.EXE?x=1" }, true],
+    ["an encoded extension", { rules: [{ block: { extension: ".exe" } }], path: "/d/setup.e%78e" }, true],
+    ["an extension with a parameter", { rules: [{ block: { extension: "exe" } }], path: "/setup.exe;v=1" }, true],
+    ["an extension of the query", { rules: [{ block: { extension: "exe" } }], path: "/x?f=a.exe" }, false],
+    ["the end of a name without a dot", { rules: [{ block: { extension: "exe" } }], path: "/myexe" }, false],
+    ["one of a list", { rules: [{ block: { text: ["a1", "b2"] } }], path: "/b2" }, true],
+    ["a pattern", { rules: [{ block: { pattern: "id=\\d{4}", in: "query" } }], path: "/?id=1234" }, true],
+    [
+      "UTF-8 in a field",
+      { rules: [{ block: { text: "grün" } }], fields: ["x", Buffer.from("grün").toString("latin1")] },
+      true,
+    ],
+  ];
+  it.each(cases)("%s", (_, setup, refused) => {
+    if (refused) expect(refusal(() => request(setup)).reason).toBe("content-blocked");
+    else request(setup);
+  });
+
+  it("uses the status and the words of the rule", () => {
+    const rule = { block: { text: "x1", status: 400, message: "Request blocked by content filter" } };
+    const error = refusal(() => request({ rules: [rule], path: "/x1" }));
+    expect([error.status, error.message]).toEqual([400, "Request blocked by content filter"]);
+  });
+
+  it("does not look at values that the policy put in, and does look at the client's", () => {
+    const setup: Setup = {
+      rules: [{ block: { text: "tok-1" } }],
+      requestEdits: [{ op: "set", name: "authorization", value: "Bearer tok-1" }],
+    };
+    const x = exchange(setup);
+    x.forward.fields.push("authorization", "Bearer tok-1");
+    expect(stage.onRequest?.(x)).toBe(null);
+    x.forward.fields.push("x-copy", "Bearer tok-1");
+    expect(refusal(() => stage.onRequest?.(x)).reason).toBe("content-blocked");
+  });
+
+  it("only notes in report mode, and for report rules", () => {
+    const x = request({ rules: [block], mode: "report", path: `/${KEYWORD}` });
+    expect([x.notes, x.reported]).toEqual([["content-reported:r1:content[0]:request"], "r1"]);
+    const y = request({ rules: [{ report: { text: KEYWORD } }], path: `/${KEYWORD}` });
+    expect([y.notes, y.reported]).toEqual([["content-reported:r1:content[0]:request"], null]);
+  });
+
+  it("replaces in fields, queries and (where asked) paths", () => {
+    const rule = { redact: { ...redact.redact, in: ["fields", "query", "path"] } };
+    const x = request({
+      rules: [rule],
+      path: "/u/123-45-6789/x?a=123-45-6789&b=1&c=123%2D45-6789",
+      fields: ["Referer", "see 123-45-6789.", "X", "1"],
+    });
+    expect(x.forward.path).toBe("/u/***/x?a=***&b=1&c=***");
+    expect(x.forward.fields).toEqual(["Referer", "see ***.", "X", "1"]);
+    expect(x.received.path).toContain("123-45-6789");
+  });
+
+  const signed: [string, string[], string][] = [
+    ["SigV4", ["Authorization", "AWS4-HMAC-SHA256 Credential=x"], "/"],
+    ["SigV4 payload digest", ["x-amz-content-sha256", "abc"], "/"],
+    ["SigV4 in the query", [], "/?X-Amz-Signature=1"],
+    ["HTTP signatures", ["Signature-Input", "s=()"], "/"],
+    ["a content digest", ["Content-Digest", "sha-256=:x:"], "/"],
+  ];
+  it.each(signed)("refuses to change a request with %s", async (_, fields, path) => {
+    const head = refusal(() => request({ rules: [redact], path, fields: [...fields, "x", "123-45-6789"] }));
+    expect(head.message).toMatch(/must not be changed/);
+    const body = await sendRequest({ rules: [redact], path, fields }, [Buffer.from("ssn 123-45-6789 ")]);
+    expect(body.error?.reason).toBe("content-blocked");
+    expect(body.out.length).toBe(0);
+    const clean = await sendRequest({ rules: [redact], path, fields }, [Buffer.from("nothing")]);
+    expect(clean.out.toString()).toBe("nothing");
+    expect(clean.x.forward.fields).toEqual(fields);
+  });
+
+  it("refuses a body that nobody can read before the origin is asked", () => {
+    const setup: Setup = { rules: [block], fields: ["content-encoding", "zip9"] };
+    expect(refusal(() => request(setup)).reason).toBe("undecodable-request");
+    expect(refusal(() => request({ rules: [block], length: 101, scanLimit: 100 })).reason).toBe("content-blocked");
+    const x = request({ ...setup, onUnscannable: "allow" });
+    expect(stage.requestStep?.(x)).toBe(null);
+    expect(x.notes).toEqual(["content-unscanned:request:its coding is unknown"]);
+    request({ ...setup, rules: [{ report: { text: "x" } }] });
+  });
+});
+
+describe("responses", () => {
+  it("are asked for whole and in codings that can be undone", () => {
+    const x = request({
+      rules: [block],
+      fields: ["Accept-Encoding", "gzip, dcb;q=1, br", "Range", "bytes=0-", "If-Range", "x"],
+      length: 0,
+    });
+    expect(x.forward.fields).toEqual(["Accept-Encoding", "gzip, br"]);
+    const y = request({ rules: [{ block: { text: "x", on: "request" } }], fields: ["Range", "bytes=0-"], length: 0 });
+    expect(y.forward.fields).toEqual(["Range", "bytes=0-"]);
+  });
+
+  it("are refused when they come in part", () => {
+    const x = request({ rules: [block], length: 0 });
+    expect(refusal(() => stage.responseStep?.(x, responseHead([], 206))).reason).toBe("content-blocked");
+  });
+
+  const heads: [string, unknown, string[], boolean][] = [
+    ["a field", block, ["X", KEYWORD], true],
+    [
+      "a media type",
+      { block: { "media-type": "application/x-msdownload" } },
+      ["Content-Type", "application/x-msdownload"],
+      true,
+    ],
+    [
+      "an attachment's name",
+      { block: { extension: "exe" } },
+      ["Content-Disposition", 'attachment; filename="a b.exe"'],
+      true,
+    ],
+    [
+      "an encoded name",
+      { block: { extension: "exe" } },
+      ["Content-Disposition", "attachment; filename*=UTF-8''a%2Eexe"],
+      true,
+    ],
+    [
+      "an innocent name",
+      { block: { extension: "exe" } },
+      ["Content-Disposition", 'attachment; filename="exe.txt"'],
+      false,
+    ],
+  ];
+  it.each(heads)("are decided by %s", (_, rule, fields, refused) => {
+    const x = request({ rules: [rule], length: 0 });
+    if (refused) expect(refusal(() => stage.onResponse?.(x, responseHead(fields))).reason).toBe("content-blocked");
+    else expect(stage.onResponse?.(x, responseHead(fields))).toBe(null);
+  });
+});
+
+const CODINGS: [string, (b: Buffer) => Buffer][] = [
+  ["identity", (b) => b],
+  ["gzip", (b) => gzipSync(b)],
+  ["x-gzip", (b) => gzipSync(b)],
+  ["deflate", (b) => deflateSync(b)],
+  ["deflate", (b) => deflateRawSync(b)],
+  ["br", (b) => brotliCompressSync(b)],
+  ["gzip, br", (b) => brotliCompressSync(gzipSync(b))],
+  ["gzip, gzip", (b) => gzipSync(gzipSync(b))],
+];
+const noise = (length: number): Buffer => {
+  const bytes = Buffer.alloc(length);
+  for (let i = 0, s = 7; i < length; i++) {
+    s = (s * 1103515245 + 12345) & 0x7fffffff;
+    bytes[i] = 97 + ((s >> 16) % 26);
+  }
+  return bytes;
+};
+
+describe("bodies", () => {
+  it.each(CODINGS)("in %s: any cut gives the same bytes and the same decision", async (coding, encode) => {
+    const whole = Buffer.concat([noise(9000), Buffer.from(KEYWORD), noise(700)]);
+    const clean = noise(9700);
+    const setup = { rules: [block], hold: 2000, ratioLimit: 10 };
+    const fields = ["content-encoding", coding];
+    await fc.assert(
+      fc.asyncProperty(fc.array(fc.nat(), { maxLength: 6 }), fc.boolean(), async (places, slow) => {
+        let turn = 0;
+        const pause = slow ? () => turn++ % 2 === 0 : undefined;
+        const bad = await sendResponse(setup, [...fields], cut(encode(whole), places), pause);
+        expect(bad.error?.reason).toBe("content-blocked");
+        expect(bad.out.length).toBeLessThan(encode(whole).length);
+        const good = await sendResponse(setup, [...fields], cut(encode(clean), places), pause);
+        expect(good.error).toBe(null);
+        expect(good.out.equals(encode(clean))).toBe(true);
+        expect(good.response.fields).toEqual(fields);
+        if (coding !== "identity") {
+          const sha256 = createHash("sha256").update(clean).digest("hex");
+          expect(good.x.receivedDecoded).toEqual({ bytes: clean.length, sha256 });
+        }
+      }),
+      { numRuns: 15 },
+    );
+  });
+
+  it.each(CODINGS)("in %s: a blocked one up to `hold` sends nothing, byte by byte too", async (coding, encode) => {
+    const body = encode(Buffer.from(`${"x".repeat(300)}${KEYWORD}${"y".repeat(300)}`));
+    for (const chunks of [[body], bytewise(body)]) {
+      const sent = await sendRequest({ rules: [block], fields: ["content-encoding", coding] }, chunks);
+      expect(sent.error?.reason).toBe("content-blocked");
+      expect(sent.out.length).toBe(0);
+    }
+  });
+
+  it.each(CODINGS)("in %s: replacements", async (coding, encode) => {
+    const text = (n: number, ssn: string) => `${noise(n)} ${ssn} ${noise(n)} ${ssn} end`;
+    for (const n of [20, 3000]) {
+      const fields = ["ETag", '"1"', "Content-Encoding", coding, "Digest", "x", "X", "y"];
+      const body = encode(Buffer.from(text(n, "123-45-6789")));
+      for (const chunks of [[body], bytewise(body)]) {
+        const got = await sendResponse({ rules: [redact], hold: 1000 }, [...fields], chunks);
+        expect(got.error).toBe(null);
+        expect(got.out.toString()).toBe(text(n, "***"));
+        expect(got.response.fields).toEqual(
+          coding === "identity" ? ["Content-Encoding", coding, "X", "y"] : ["X", "y"],
+        );
+        expect(got.x.notes).toEqual(["content-redacted:r1:content[0]:response"]);
+      }
+    }
+  });
+
+  it("that could have been replaced but were not, and fit, leave as they came", async () => {
+    const fields = ["ETag", '"1"', "Content-Encoding", "gzip"];
+    const body = gzipSync("nothing to see");
+    const got = await sendResponse({ rules: [redact] }, [...fields], bytewise(body));
+    expect(got.out.equals(body)).toBe(true);
+    expect(got.response.fields).toEqual(fields);
+  });
+
+  it("wait whole up to `hold`, and then stream behind the longest match", async () => {
+    const chunks = Array.from({ length: 50 }, () => noise(100));
+    const x = exchange({ rules: [block], hold: 1000 });
+    const { after } = await drive(stage.requestStep?.(x) ?? null, chunks);
+    expect(after[9]).toBe(0);
+    expect(after[10]).toBeGreaterThanOrEqual(1100 - KEYWORD.length);
+    for (let i = 10; i < 50; i++) expect((i + 1) * 100 - (after[i] as number)).toBeLessThanOrEqual(KEYWORD.length);
+  });
+
+  it("exactly at the scan limit are scanned, one above follows on-unscannable", async () => {
+    for (const [n, reason] of [
+      [100, null],
+      [101, "content-blocked"],
+    ] as const) {
+      const got = await sendRequest({ rules: [block], scanLimit: 100 }, [noise(n)]);
+      expect(got.error?.reason ?? null).toBe(reason);
+    }
+    const found = await sendRequest({ rules: [block], scanLimit: 100 }, [noise(83), Buffer.from(KEYWORD)]);
+    expect(found.error?.message).toMatch(/matches content\[0\]/);
+    const passed = await sendRequest({ rules: [block], scanLimit: 100, onUnscannable: "allow", hold: 10 }, [
+      noise(50),
+      noise(90),
+    ]);
+    expect(passed.out.length).toBe(140);
+    expect(passed.x.notes).toEqual(["content-unscanned:request:it has more than 100 bytes, the scan limit"]);
+  });
+
+  it("in report mode pass at once and are noted", async () => {
+    const x = exchange({ rules: [block, redact], mode: "report" });
+    const plan = stage.requestStep?.(x) ?? null;
+    const { out, after } = await drive(plan, [Buffer.from("malicious_"), Buffer.from("pattern 123-45-6789 ")]);
+    expect(after[0]).toBe(10);
+    expect(out.toString()).toBe("malicious_pattern 123-45-6789 ");
+    expect(x.notes).toHaveLength(2);
+    expect(x.reported).toBe("r1");
+  });
+
+  it("of GET requests are scanned", async () => {
+    const got = await sendRequest({ rules: [block], method: "GET", length: KEYWORD.length }, [Buffer.from(KEYWORD)]);
+    expect(got.error?.reason).toBe("content-blocked");
+  });
+
+  it("have their trailers scanned", async () => {
+    const plan = () => stage.requestStep?.(exchange({ rules: [block] })) ?? null;
+    expect((await drive(plan(), [noise(5)], { trailers: ["x", KEYWORD] })).error?.reason).toBe("content-blocked");
+    expect((await drive(plan(), [noise(5)], { trailers: ["x", "y"] })).trailers).toEqual(["x", "y"]);
+  });
+});
+
+describe("decoding is bounded and exact", () => {
+  const gz = gzipSync("hello");
+  const broken: [string, string, Buffer, string | null][] = [
+    ["a truncated body", "gzip", gz.subarray(0, -3), "undecodable-request"],
+    ["not the coding at all", "gzip", Buffer.from("plain text"), "undecodable-request"],
+    ["garbage after the end", "gzip", Buffer.concat([gz, Buffer.from("garbage")]), "undecodable-request"],
+    ["zeros and more after the end", "gzip", Buffer.concat([gz, Buffer.from("\0secret")]), "undecodable-request"],
+    ["two members", "gzip", Buffer.concat([gz, gz]), null],
+    ["garbage after br", "br", Buffer.concat([brotliCompressSync("x"), Buffer.from("y")]), "undecodable-request"],
+    ["garbage after zlib", "deflate", Buffer.concat([deflateSync("x"), Buffer.from("y")]), "undecodable-request"],
+    [
+      "garbage after raw deflate",
+      "deflate",
+      Buffer.concat([deflateRawSync("x"), Buffer.from("y")]),
+      "undecodable-request",
+    ],
+    ["one byte of deflate", "deflate", Buffer.of(0x78), "undecodable-request"],
+    ["nothing", "gzip", Buffer.alloc(0), null],
+    ["nothing in deflate", "deflate", Buffer.alloc(0), null],
+    ["a broken inner coding", "gzip, br", brotliCompressSync("no gzip"), "undecodable-request"],
+    [
+      "garbage after the inner coding",
+      "gzip, br",
+      brotliCompressSync(Buffer.concat([gz, Buffer.from("x")])),
+      "undecodable-request",
+    ],
+    ["too small a size limit", "gzip", gzipSync(noise(2000)), "decode-limit"],
+  ];
+  it.each(broken)("%s", async (_, coding, body, reason) => {
+    for (const chunks of [[body], bytewise(body)]) {
+      const setup: Setup = { rules: [block], fields: ["content-encoding", coding], limits: { request: 1000 } };
+      const got = await sendRequest(setup, chunks);
+      expect(got.error?.reason ?? null).toBe(reason);
+      expect(got.out.equals(reason === null ? body : Buffer.alloc(0))).toBe(true);
+      if (reason !== "undecodable-request") continue;
+      const allowed = await sendRequest({ ...setup, onUnscannable: "allow" }, chunks);
+      expect(allowed.error).toBe(null);
+      expect(allowed.out.equals(body)).toBe(true);
+      expect(allowed.x.notes?.[0]).toMatch(/^content-unscanned:request:its coding is broken/);
+    }
+  });
+
+  it.each([
+    ["gzip", (b: Buffer) => gzipSync(b)],
+    ["br", (b: Buffer) => brotliCompressSync(b)],
+    ["gzip, gzip", (b: Buffer) => gzipSync(gzipSync(b))],
+  ] as const)("a bomb in %s is stopped by its ratio", async (coding, encode) => {
+    const body = encode(Buffer.alloc(64 * 1024 * 1024));
+    for (const rule of [block, redact]) {
+      const got = await sendRequest({ rules: [rule], fields: ["content-encoding", coding] }, [body]);
+      expect(got.error?.reason).toBe("decode-limit");
+      expect(got.x.sentDecoded?.bytes).toBeLessThan(16 * 1024 * 1024);
+    }
+  });
+
+  it("coded bytes that never yield content are not held for ever", async () => {
+    const empty = Buffer.from("000000ffff".repeat(100000), "hex");
+    const got = await sendRequest({ rules: [block], fields: ["content-encoding", "deflate"] }, [empty, empty, empty]);
+    expect(got.error?.reason).toBe("decode-limit");
+  });
+});
+
+describe("event streams", () => {
+  const EVENTS = ["text/event-stream"];
+  const events = (chunks: Buffer[], setup: Partial<Setup> = {}, fields: string[] = []) =>
+    sendResponse({ rules: [block], ...setup }, ["Content-Type", ...EVENTS, ...fields], chunks);
+
+  it.each(["\n", "\r\n", "\r"])(
+    "with %j: any cut, the same bytes and decision, and each event at once",
+    async (eol) => {
+      const one = `data: one${eol}${eol}`;
+      const bad = `data: a ${KEYWORD}${eol}${eol}`;
+      const stream = Buffer.from(`\ufeff${one}${one}${bad}${one}`);
+      const expected = `\ufeff${one}${one}`;
+      for (const chunks of [[stream], bytewise(stream)]) {
+        const got = await events(chunks);
+        expect(got.error?.reason).toBe("content-blocked");
+        expect(got.out.toString()).toBe(expected);
+      }
+      const timely = await events([Buffer.from(one), Buffer.from(one)]);
+      expect(timely.after).toEqual([one.length, one.length * 2]);
+    },
+  );
+
+  it("a heartbeat is not delayed, even without a blank line", async () => {
+    const got = await events([Buffer.from(":\n"), Buffer.from(": ping\n\n"), Buffer.from("data: x\n")]);
+    expect(got.after).toEqual([2, 10, 10]);
+    expect(got.out.toString()).toBe(":\n: ping\n\ndata: x\n");
+  });
+
+  it("a match across two events stops at the second, and the record says what was out", async () => {
+    const got = await events([Buffer.from("data: ab\n\n"), Buffer.from("data: cd\n\n")], {
+      rules: [{ block: { pattern: "ab\\n\\ndata: cd" } }],
+    });
+    expect(got.error?.reason).toBe("content-blocked");
+    expect(got.out.toString()).toBe("data: ab\n\n");
+    expect(got.x.notes).toEqual(["content-cut:response:10 bytes were out"]);
+  });
+
+  it("the head does not wait", () => {
+    const x = exchange({ rules: [block] });
+    const plan = stage.responseStep?.(x, responseHead(["content-type", "text/event-stream; charset=utf-8"]));
+    const step = plan?.open({ write: () => true, end() {}, fail() {}, drained() {} });
+    expect(step?.holdsHead).toBe(false);
+  });
+
+  it("an event longer than `hold` streams like a long body", async () => {
+    const got = await events([Buffer.from(`data: ${noise(500)}`), Buffer.from(KEYWORD)], { hold: 100 });
+    expect(got.error?.reason).toBe("content-blocked");
+    expect(got.after[0]).toBeGreaterThan(400);
+    expect(got.out.toString()).not.toContain("mali");
+  });
+
+  it.each([
+    ["gzip", (parts: string[]) => flushed("gzip", parts)],
+    ["br", (parts: string[]) => flushed("br", parts)],
+  ] as const)("in %s leave at the end of each event, as they came", async (coding, encode) => {
+    const parts = await encode(["data: one\n\n", "data: two\n\n", `data: ${KEYWORD}\n\n`, "data: four\n\n"]);
+    const got = await events(parts, {}, ["Content-Encoding", coding]);
+    expect(got.error?.reason).toBe("content-blocked");
+    expect(got.out.equals(Buffer.concat(parts.slice(0, 2)))).toBe(true);
+    const redacted = await events(
+      await encode(["data: 1\n\n", "data: 123-45-6789\n\n", "data: 3\n\n"]),
+      { rules: [redact] },
+      ["Content-Encoding", coding],
+    );
+    expect(redacted.out.toString()).toBe("data: 1\n\ndata: ***\n\ndata: 3\n\n");
+    expect(firstValue(redacted.response.fields, "content-encoding")).toBe(null);
+  });
+});
+
+async function flushed(coding: "gzip" | "br", parts: string[]): Promise<Buffer[]> {
+  const zlib = await import("node:zlib");
+  const stream = coding === "gzip" ? zlib.createGzip() : zlib.createBrotliCompress();
+  const out: Buffer[] = [];
+  let current: Buffer[] = [];
+  stream.on("data", (b: Buffer) => current.push(b));
+  for (const part of parts) {
+    stream.write(part);
+    await new Promise<void>((resolve) => stream.flush(resolve));
+    out.push(Buffer.concat(current));
+    current = [];
+  }
+  await new Promise<void>((resolve) => stream.on("end", resolve).end());
+  out.push(Buffer.concat(current));
+  return out;
+}
+
+describe("charsets", () => {
+  const utf16 = (text: string) => Buffer.from(text, "utf16le");
+  const swapped = (text: string) => utf16(text).swap16();
+  const cases: [string, string, Buffer, boolean][] = [
+    ["utf-16le by label", "text/plain; charset=utf-16le", utf16(`a ${KEYWORD}`), true],
+    ["utf-16be by label", 'text/plain; charset="UTF-16BE"', swapped(`a ${KEYWORD}`), true],
+    ["utf-16 by its mark", "text/plain", utf16(`\ufeffa ${KEYWORD}`), true],
+    ["utf-16be by its mark", "text/plain", swapped(`\ufeffa ${KEYWORD}`), true],
+    ["a label that lies", "text/plain; charset=utf-16", Buffer.from(`a ${KEYWORD}`), true],
+    ["latin1", "text/plain; charset=iso-8859-1", Buffer.from("grün", "latin1"), true],
+    ["utf-8", "text/plain; charset=utf-8", Buffer.from("grün"), true],
+    ["no media type", "", Buffer.from("grün"), true],
+    ["shift_jis", "text/plain; charset=shift_jis", Buffer.from([0x93, 0xfa, 0x96, 0x7b]), true],
+    ["an unknown charset", "text/plain; charset=utf-7", Buffer.from("x"), true],
+    ["nothing bad", "text/plain; charset=utf-16", utf16("hello"), false],
+  ];
+  it.each(cases)("%s", async (_, type, body, refused) => {
+    const rules = [{ block: { text: [KEYWORD, "grün", "日本"] } }];
+    const fields = type === "" ? [] : ["content-type", type];
+    for (const hold of [0, 65536])
+      for (const chunks of [[body], bytewise(body)]) {
+        const got = await sendRequest({ rules, fields, hold }, chunks);
+        expect(got.error?.reason ?? null).toBe(refused ? "content-blocked" : null);
+        if (!refused) expect(got.out.equals(body)).toBe(true);
+      }
+  });
+
+  it("an unknown one is searched as it is where that may pass", async () => {
+    const fields = ["content-type", "text/plain; charset=utf-7"];
+    const setup: Setup = { rules: [block], fields, onUnscannable: "allow" };
+    expect((await sendRequest(setup, [Buffer.from("x")])).out.toString()).toBe("x");
+    expect((await sendRequest(setup, [Buffer.from(KEYWORD)])).error?.reason).toBe("content-blocked");
+  });
+
+  it("what would have to be replaced in another charset is blocked", async () => {
+    const fields = ["content-type", "text/plain; charset=utf-16le"];
+    const got = await sendRequest({ rules: [redact], fields }, [utf16("n 123-45-6789 ")]);
+    expect(got.error?.message).toMatch(/not in UTF-8/);
+  });
+});
+
+it("frees a decoder that is given up", async () => {
+  const x = exchange({ rules: [block], fields: ["content-encoding", "gzip"] });
+  const plan = stage.requestStep?.(x);
+  const never = () => {
+    throw new Error("called after abort");
+  };
+  const step = plan?.open({ write: never, end: never, fail: never, drained: never });
+  step?.write(gzipSync(noise(100000)));
+  step?.abort();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  expect(x.sentDecoded?.bytes).toBe(0);
+});
