@@ -9,7 +9,7 @@ COPY src ./src
 # The full image has the compiler and Python that better-sqlite3 needs where its prebuilt add-on cannot be fetched.
 RUN node scripts/build.mjs && npm prune --omit=dev --no-save --no-audit --no-fund
 # Folders that the runtime user may write to; a named volume takes over their owner.
-RUN mkdir -p /data /certs && chmod 0700 /data && chmod 0755 /certs
+RUN mkdir -p /data /certs /trust && chmod 0700 /data /certs
 
 FROM node:22-bookworm-slim
 ENV NODE_ENV=production \
@@ -26,6 +26,8 @@ COPY --from=build /app/dist ./dist
 COPY policies ./policies
 COPY --from=build --chown=10001:10001 /data /data
 COPY --from=build --chown=10001:10001 /certs /certs
+# Where compose.yaml has the bundle for clients written.
+COPY --from=build --chown=10001:10001 /trust /trust
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 VOLUME ["/data", "/certs"]
