@@ -60,7 +60,7 @@ describe("the Dockerfile", () => {
     expect(ignored).toContain("*");
     const copied = dockerfile
       .getCOPYs()
-      .filter((copy) => copy.getFromFlag() === null)
+      .filter((copy) => !copy.getFlags().some((flag) => flag.getName() === "from"))
       .flatMap((copy) => (copy.getArgumentsContent() ?? "").split(/\s+/).slice(0, -1));
     expect(copied.length).toBeGreaterThan(4);
     for (const path of copied) {
