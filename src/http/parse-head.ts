@@ -253,7 +253,7 @@ function requestHead(b: Buffer, i: number, end: number, head: Head, maxTarget: n
   if (b[i + 1] !== 10) return MALFORMED;
   const after = scanFields(b, i + 2, end);
   if (after <= 0) return after;
-  const text = b.latin1Slice(base, after);
+  const text = b.toString("latin1", base, after);
   head.method = text.substring(0, methodEnd - base);
   head.target = text.substring(methodEnd + 1 - base, targetEnd - base);
   head.size = after - base;
@@ -299,7 +299,7 @@ function responseHead(b: Buffer, i: number, end: number, head: Head): number {
   if (b[i + 1] !== 10) return MALFORMED;
   const after = scanFields(b, i + 2, end);
   if (after <= 0) return after;
-  const text = b.latin1Slice(base, after);
+  const text = b.toString("latin1", base, after);
   head.phrase = i > phraseStart ? text.substring(phraseStart + 1 - base, i - base) : "";
   head.size = after - base;
   const bad = takeFields(b, text, base, head, false);
@@ -324,7 +324,7 @@ function readVersion(b: Uint8Array, i: number, end: number, head: Head): number 
 /** A trailer section in `b[0..end)`, which ends with an empty line: its fields, or null when it is malformed. */
 export function parseTrailers(b: Buffer, end: number): Fields | null {
   if (scanFields(b, 0, end) !== end) return null;
-  const text = b.latin1Slice(0, end);
+  const text = b.toString("latin1", 0, end);
   const fields: Fields = [];
   for (let o = 0; o < 4 * found; o += 4) {
     fields.push(

@@ -104,7 +104,7 @@ export class InnerConnection {
   private readonly onTlsError = (error: Error): void => {
     if (this.over) return;
     const { services } = this.connect.conn;
-    const { reason, detail } = services.classifyClientTls(error);
+    const { reason, detail } = services.classifyClientTls(error, this.connect.authority.host);
     services.metrics.tlsHandshake("client", reason === "client-tls-rejected" ? "rejected" : "failed");
     if (reason === "client-tls-rejected") services.metrics.clientTlsRejected();
     services.log.info({ host: this.connect.authority.host, client: this.connect.client, reason }, detail);

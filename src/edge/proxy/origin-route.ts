@@ -12,12 +12,12 @@ import { askForTunnel, type CheckedAddress, dial, type OnRead } from "./dial.ts"
 /** What the TLS edge offers for origins. */
 export interface OriginTlsPort {
   /** `clientKey`: sessions are resumed per host and client. */
-  optionsFor(destination: Destination, clientKey: string, alpn: readonly string[]): tls.ConnectionOptions;
+  optionsFor(destination: Destination, clientKey: string, alpn: string[]): tls.ConnectionOptions;
   rememberSession(destination: Destination, clientKey: string, session: Buffer): void;
   /** Called when the handshake is done: throws ProxyError, or returns a note when an exception was used. */
   accept(socket: tls.TLSSocket, destination: Destination): string | null;
   describe(socket: tls.TLSSocket): { protocol: string | null; fingerprint: string | null };
-  classify(error: Error): ProxyError;
+  classify(error: unknown, destination: Destination): ProxyError;
 }
 
 export interface AddressGuardPort {
@@ -93,7 +93,7 @@ class Attempt {
       return await (this.request.via === null ? this.direct() : this.through(this.request.via));
     } catch (error) {
       if (error instanceof ProxyError) throw error;
-      throw this.services.originTls().classify(error as Error);
+      throw this.services.originTls().classify(error, this.tlsDestination());
     }
   }
 
@@ -234,7 +234,9 @@ class Attempt {
   }
 
   private tlsOptions(): tls.ConnectionOptions {
-    return this.services.originTls().optionsFor(this.tlsDestination(), this.request.clientKey, this.request.alpn ?? []);
+    return this.services
+      .originTls()
+      .optionsFor(this.tlsDestination(), this.request.clientKey, [...(this.request.alpn ?? [])]);
   }
 
   private secure(socket: import("node:net").Socket): Promise<tls.TLSSocket> {

@@ -34,7 +34,10 @@ export interface ProxyServices extends RelayServices {
   /** The context to end TLS with, for a host. Now when it is cached. */
   leafFor(host: string): SecureContext | Promise<SecureContext>;
   /** How a failed handshake with a client is to be read. */
-  classifyClientTls(error: Error): { reason: "client-tls-rejected" | "client-tls-failed"; detail: string };
+  classifyClientTls(
+    error: Error,
+    host: string,
+  ): { reason: "client-tls-rejected" | "client-tls-failed"; detail: string };
   /** HTTP/2 towards the client: takes over a decrypted connection whose ALPN chose h2; null where it is not spoken. */
   readonly http2: ((socket: Duplex, facts: import("../../exchange/exchange.ts").ConnectionFacts) => void) | null;
   /** True while the house drains: connections are closed after the present exchange. */
