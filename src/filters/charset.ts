@@ -1,6 +1,7 @@
 // Text in another charset than UTF-8, as UTF-8 beside the bytes it came from.
-import { TextDecoder } from "node:util";
 import { ByteWindow } from "./byte-window.ts";
+
+type Decoder = InstanceType<typeof TextDecoder>;
 
 /** The charset of a Content-Type in lower case, or null where it names none (RFC 9110 section 8.3.2). */
 export function charsetOf(contentType: string | null): string | null {
@@ -19,7 +20,7 @@ export function charsetOfMark(first: number | undefined, second: number | undefi
 }
 
 /** A decoder for the charset, or null when it is unknown here. */
-export function decoderFor(charset: string): TextDecoder | null {
+export function decoderFor(charset: string): Decoder | null {
   try {
     return new TextDecoder(charset, { ignoreBOM: true });
   } catch {
@@ -30,13 +31,13 @@ export function decoderFor(charset: string): TextDecoder | null {
 /** A stream in another charset, as UTF-8. */
 export class TranscodedText {
   readonly window = new ByteWindow();
-  readonly #decoder: TextDecoder;
+  readonly #decoder: Decoder;
   #sourceEnd = 0;
   /** Where each piece ended, in UTF-8 and in the source: text up to the one comes from bytes up to the other. */
   readonly #pieces: { text: number; source: number }[] = [];
   #sourceBefore = 0;
 
-  constructor(decoder: TextDecoder) {
+  constructor(decoder: Decoder) {
     this.#decoder = decoder;
   }
 

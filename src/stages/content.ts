@@ -18,8 +18,9 @@ import { Inspection } from "../filters/inspection.ts";
 import { mediaTypeOf } from "../filters/media-type.ts";
 import { allValues, type Fields, firstValue, removeField, sameName, setField } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
+import { CodedStep } from "./content-coded-step.ts";
+import { PlainStep, type StepJob } from "./content-plain-step.ts";
 import { ContentSide } from "./content-side.ts";
-import { CodedStep, PlainStep, type StepJob } from "./content-steps.ts";
 
 export interface ContentStageOptions {
   readonly decoders: Decoders;
