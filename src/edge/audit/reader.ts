@@ -29,7 +29,15 @@ export interface GroupLine {
   readonly received: number;
 }
 
-const COLUMNS = `seq, hash, ${ROW_KEYS.join(", ")}`;
+/** Bytes leave the database as hex: cheaper than a Buffer for each. An id that is no ULID is text already. */
+const HEX: Readonly<Record<string, string>> = {
+  id: "iif(typeof(id) = 'blob', lower(hex(id)), id)",
+  parent: "iif(typeof(parent) = 'blob', lower(hex(parent)), parent)",
+  sentSha: "iif(sentSha IS NULL, NULL, lower(hex(sentSha)))",
+  receivedSha: "iif(receivedSha IS NULL, NULL, lower(hex(receivedSha)))",
+};
+const COLUMNS = `seq, lower(hex(hash)), ${ROW_KEYS.map((key) => HEX[key] ?? key).join(", ")}`;
+const CHUNK = 1_000;
 const MAX_WORDS = 200_000;
 
 /** Opened by commands; close it. */
@@ -70,9 +78,17 @@ export class AuditReader {
     for (const stored of this.#select(filter, after, "ASC", limit)) yield toRecord(stored);
   }
 
-  /** Every row from the first on, as it is stored. */
-  rows(from = 0): Generator<StoredRow> {
-    return this.#select({}, from, "ASC", Number.MAX_SAFE_INTEGER);
+  /** Every row after number `after`, as it is stored; fetched by the thousand, for `verify`. */
+  *rows(after = 0): Generator<StoredRow> {
+    const statement = this.db
+      .prepare<[number, number]>(`SELECT ${COLUMNS} FROM records WHERE seq > ? ORDER BY seq LIMIT ?`)
+      .raw();
+    for (let last = after; ; ) {
+      const lines = statement.all(last, CHUNK) as unknown[][];
+      for (const line of lines) yield this.#stored(line);
+      if (lines.length < CHUNK) return;
+      last = lines.at(-1)?.[0] as number;
+    }
   }
 
   lastSeq(): number {
@@ -124,8 +140,8 @@ export class AuditReader {
   /** Spelled out, in the order of ROW_KEYS: `verify` does this for every record. */
   #stored(v: unknown[]): StoredRow {
     const row: Row = {
-      id: hexOf(v[2]),
-      parent: v[3] === null ? null : hexOf(v[3]),
+      id: v[2] as string,
+      parent: v[3] as string | null,
       at: v[4] as number,
       kind: this.#word(v[5] as number),
       client: this.#wordOrNull(v[6]),
@@ -140,10 +156,10 @@ export class AuditReader {
       path: v[15] as string | null,
       status: v[16] as number | null,
       sentBytes: v[17] as number,
-      sentSha: v[18] === null ? EMPTY_SHA256 : hexOf(v[18]),
+      sentSha: (v[18] as string | null) ?? EMPTY_SHA256,
       sentComplete: v[19] as number,
       receivedBytes: v[20] as number,
-      receivedSha: v[21] === null ? EMPTY_SHA256 : hexOf(v[21]),
+      receivedSha: (v[21] as string | null) ?? EMPTY_SHA256,
       receivedComplete: v[22] as number,
       total: v[23] as number,
       uninspected: v[24] as number,
@@ -153,7 +169,7 @@ export class AuditReader {
       origin: this.#wordOrNull(v[28]),
       more: v[29] as string | null,
     };
-    return { seq: v[0] as number, hash: hexOf(v[1]), row };
+    return { seq: v[0] as number, hash: v[1] as string, row };
   }
 
   #wordOrNull(id: unknown): string | null {
@@ -172,5 +188,4 @@ export class AuditReader {
   }
 }
 
-const hexOf = (value: unknown): string => (typeof value === "string" ? value : (value as Buffer).toString("hex"));
 const toRecord = (s: StoredRow): StoredRecord => ({ seq: s.seq, hash: s.hash, record: recordOf(s.row) });

@@ -1,0 +1,150 @@
+import fc from "fast-check";
+import { expect, test } from "vitest";
+import { canonicalText, chainHash, GENESIS } from "../../src/audit/hash-chain.ts";
+import type { AuditRecord } from "../../src/audit/record.ts";
+import { recordOf, rowOf } from "../../src/audit/row.ts";
+import { hexToId, idToHex } from "../../src/audit/ulid.ts";
+import { newId } from "../../src/shared/ids.ts";
+import { aRecord } from "../edge/audit/support.ts";
+
+const sha = fc.stringMatching(/^[0-9a-f]{64}$/);
+const text = fc.oneof(fc.string(), fc.string({ unit: "binary" }));
+const maybe = <T>(arbitrary: fc.Arbitrary<T>) => fc.option(arbitrary, { nil: null });
+const bytes = fc.nat(2 ** 40);
+const ms = fc.nat(1_000_000).map((n) => n / 100);
+const body = fc.record(
+  {
+    bytes,
+    sha256: sha,
+    complete: fc.boolean(),
+    decoded: fc.record({ bytes, sha256: sha }),
+    parts: fc.array(sha, { maxLength: 3 }),
+  },
+  { requiredKeys: ["bytes", "sha256", "complete"] },
+);
+const captured = fc.record({ base64: fc.base64String(), whole: fc.boolean() });
+const anyRecord = fc.record(
+  {
+    id: fc.oneof(
+      fc.nat(2 ** 45).map((at) => newId(at)),
+      text,
+    ),
+    parent: maybe(fc.nat(2 ** 45).map((at) => newId(at))),
+    at: fc.nat(2 ** 45),
+    kind: fc.constantFrom("connect", "exchange", "connection", "upgrade"),
+    client: maybe(text),
+    address: text,
+    decision: fc.constantFrom("allow", "deny", "would-deny"),
+    rule: maybe(text),
+    reason: maybe(fc.constantFrom("not-allowed", "origin-timeout", "busy")),
+    method: maybe(text),
+    scheme: maybe(fc.constantFrom("http", "https")),
+    host: maybe(text),
+    port: maybe(fc.nat(65535)),
+    path: maybe(text),
+    status: maybe(fc.integer({ min: 100, max: 599 })),
+    sent: body,
+    received: body,
+    timings: fc.record({
+      wait: maybe(ms),
+      dns: maybe(ms),
+      connect: maybe(ms),
+      tls: maybe(ms),
+      firstByte: maybe(ms),
+      total: ms,
+    }),
+    origin: maybe(
+      fc.record({
+        address: maybe(text),
+        port: fc.nat(65535),
+        tls: maybe(text),
+        fingerprint: maybe(sha),
+        resolvedBy: fc.constantFrom("here", "next-proxy"),
+        to: maybe(text),
+        via: maybe(text),
+      }),
+    ),
+    clientProtocol: maybe(text),
+    originProtocol: maybe(text),
+    sni: maybe(text),
+    uninspected: fc.boolean(),
+    notes: fc.array(text, { maxLength: 3 }),
+    error: maybe(text),
+    requestFields: fc.array(text, { maxLength: 4 }),
+    responseFields: fc.array(text, { maxLength: 4 }),
+    requestBody: captured,
+    responseBody: captured,
+  },
+  {
+    requiredKeys: [
+      "id",
+      "parent",
+      "at",
+      "kind",
+      "client",
+      "address",
+      "decision",
+      "rule",
+      "reason",
+      "method",
+      "scheme",
+      "host",
+      "port",
+      "path",
+      "status",
+      "sent",
+      "received",
+      "timings",
+      "origin",
+      "clientProtocol",
+      "originProtocol",
+      "sni",
+      "uninspected",
+      "notes",
+      "error",
+    ],
+  },
+) as fc.Arbitrary<AuditRecord>;
+
+test("a row holds all of its record: there and back nothing is lost", () => {
+  fc.assert(
+    fc.property(anyRecord, (record) => {
+      expect(recordOf(rowOf(record))).toEqual(record);
+    }),
+  );
+});
+
+test("records that differ anywhere have different canonical texts, and so different hashes", () => {
+  fc.assert(
+    fc.property(anyRecord, anyRecord, fc.nat(40), (a, b, pick) => {
+      const keys = Object.keys(b) as (keyof AuditRecord)[];
+      const key = keys[pick % keys.length] as keyof AuditRecord;
+      const changed = { ...a, [key]: b[key] } as AuditRecord;
+      const same = JSON.stringify(recordOf(rowOf(changed))) === JSON.stringify(recordOf(rowOf(a)));
+      expect(canonicalText(1, rowOf(changed)) === canonicalText(1, rowOf(a))).toBe(same);
+      expect(chainHash(GENESIS, 1, rowOf(changed)) === chainHash(GENESIS, 1, rowOf(a))).toBe(same);
+    }),
+  );
+});
+
+test("the number and the hash before are part of a hash", () => {
+  const row = rowOf(aRecord());
+  expect(chainHash(GENESIS, 1, row)).not.toBe(chainHash(GENESIS, 2, row));
+  expect(chainHash(GENESIS, 1, row)).not.toBe(chainHash("f".repeat(64), 1, row));
+});
+
+test.each([["7ZZZZZZZZZZZZZZZZZZZZZZZZZ"], ["00000000000000000000000000"], ["01ARZ3NDEKTSV4RRFFQ69G5FAV"]])(
+  "the ULID %s becomes 16 bytes and comes back",
+  (id) => {
+    expect(idToHex(id)).toMatch(/^[0-9a-f]{32}$/);
+    expect(hexToId(idToHex(id))).toBe(id);
+  },
+);
+
+test.each([["8ZZZZZZZZZZZZZZZZZZZZZZZZZ"], ["r1"], [""], ["01arz3ndektsv4rrffq69g5fav"], ["0".repeat(32)]])(
+  "%j is no ULID and stays text",
+  (id) => {
+    expect(idToHex(id)).toBe(`:${id}`);
+    expect(hexToId(idToHex(id))).toBe(id);
+  },
+);
