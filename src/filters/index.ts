@@ -133,6 +133,9 @@ class Compiler {
     if (places.size === 0) for (const p of ["body", "fields", "query"] as const) places.add(p);
     if (entry.in === undefined && action !== "redact") places.add("path");
     const title = this.#title(action, key, entry, index, [...places]);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    if (/[\0-\x1f\x7f]/.test(entry.with ?? "") && (places.size > 1 || !places.has("body")))
+      this.#problem([index, action, "with"], "control characters can stand in bodies only: say `in: body`");
     listOf(entry[key]).forEach((value, at) => {
       const matcher = this.#attempt([index, action, key, at], () =>
         this.#bounded(TEXT_FILTERS[key](value, entry["ignore-case"] ?? false), places.has("body")),

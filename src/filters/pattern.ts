@@ -44,8 +44,8 @@ class PatternMatcher implements TextMatcher {
 }
 
 /**
- * The beginning of the character that the byte at `at` belongs to, as a reader from the beginning would see it: a byte that is
- * no continuation of a character stands alone.
+ * An offset at or at most three bytes before `at` at which a character begins for a reader from the beginning of the text, also
+ * where the text is not valid UTF-8 (a byte that continues no character stands alone).
  */
 export function characterStart(text: Buffer, at: number): number {
   for (let back = 0; back <= 3 && at - back >= 0; back++) {
