@@ -2,6 +2,7 @@
 import type { SecureContext, TLSSocket, TLSSocketOptions, TlsOptions } from "node:tls";
 import { createSecureContext } from "node:tls";
 import { ProxyError } from "../../shared/errors.ts";
+import { peerCertificate } from "./peer-certificate.ts";
 import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS } from "./tls-suites.ts";
 
 /**
@@ -63,8 +64,8 @@ export interface ClientCertificateFacts {
 
 /** Who a client is by its certificate; null: it showed none. Throws ProxyError `wrong-credential` for a bad one. */
 export function clientCertificate(socket: TLSSocket): ClientCertificateFacts | null {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return null;
+  const certificate = peerCertificate(socket);
+  if (certificate === null) return null;
   if (!socket.authorized) {
     throw new ProxyError(
       "wrong-credential",

@@ -66,11 +66,17 @@ const isModern = (leaf: X509Certificate): boolean =>
 function addChainFaults(judged: Judged, roots: () => readonly X509Certificate[], faults: Set<Fault>): void {
   const { leaf } = judged;
   if (roots().some((root) => root.raw.equals(leaf.raw))) return;
-  if (leaf.checkIssued(leaf)) {
-    faults.add(leaf.verify(leaf.publicKey) ? "self-signed" : "other");
+  if (isSelfSigned(leaf)) {
+    faults.add("self-signed");
   } else if (UNTRUSTED.has(judged.code ?? "") || !leadsToRoot(judged, roots())) {
     faults.add("untrusted");
   }
+}
+
+/** By name and signature: `checkIssued` says no where the key usage has no keyCertSign, as leaves have not. */
+function isSelfSigned(leaf: X509Certificate): boolean {
+  const { subjectDer, issuerDer } = readCertificate(leaf);
+  return subjectDer.equals(issuerDer) && leaf.verify(leaf.publicKey);
 }
 
 /**

@@ -7,6 +7,7 @@ import type { Destination } from "../../http/messages.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import { chainOf, coversHost, describeFaults, type ExcusableFault, faultsOf, wrongHost } from "./origin-faults.ts";
+import { peerCertificate } from "./peer-certificate.ts";
 import { classifyOriginError } from "./tls-errors.ts";
 import { MAX_VERSION, MIN_VERSION, ORIGIN_CIPHERS } from "./tls-suites.ts";
 
@@ -93,8 +94,8 @@ export class OriginTls {
    * Throws ProxyError `origin-certificate`; the caller then destroys the socket.
    */
   accept(socket: TLSSocket, destination: Destination): string | null {
-    const leaf = socket.getPeerX509Certificate();
-    if (leaf === undefined) throw new ProxyError("origin-certificate", `${destination.host} showed no certificate`);
+    const leaf = peerCertificate(socket);
+    if (leaf === null) throw new ProxyError("origin-certificate", `${destination.host} showed no certificate`);
     const code = socket.authorized ? null : String(socket.authorizationError);
     const now = this.#options.now();
     const sent = code === null ? [] : chainOf(socket.getPeerCertificate(true));
@@ -124,7 +125,7 @@ export class OriginTls {
 
   /** For the record; call it after secureConnect and before the socket ends. */
   describe(socket: TLSSocket): OriginTlsFacts {
-    const fingerprint = socket.getPeerX509Certificate()?.fingerprint256 ?? null;
+    const fingerprint = peerCertificate(socket)?.fingerprint256 ?? null;
     return {
       protocol: socket.getProtocol() ?? "unknown",
       fingerprint: fingerprint === null ? null : fingerprint.replaceAll(":", "").toLowerCase(),

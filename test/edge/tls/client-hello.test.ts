@@ -111,7 +111,7 @@ describe("a ClientHello", () => {
     let result = reader.push(start);
     let pushed = start.length;
     while ("done" in result && !result.done && pushed < 2 * MAX_HELLO_BYTES) {
-      const more = records(Buffer.alloc(1000));
+      const more = records(Buffer.alloc(1000), 50);
       result = reader.push(more);
       pushed += more.length;
     }
