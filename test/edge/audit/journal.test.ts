@@ -1,0 +1,89 @@
+import { mkdirSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { expect, test } from "vitest";
+import { journalFolder } from "../../../src/edge/audit/folder.ts";
+import { Intake } from "../../../src/edge/audit/intake.ts";
+import { journalFile } from "../../../src/edge/audit/journal-files.ts";
+import { readJournal } from "../../../src/edge/audit/journal-reader.ts";
+import { JournalWriter } from "../../../src/edge/audit/journal-writer.ts";
+import type { FromAuditor } from "../../../src/edge/audit/messages.ts";
+import { AuditReader } from "../../../src/edge/audit/reader.ts";
+import { aFolder, aRecord } from "./support.ts";
+
+const all = Number.MAX_SAFE_INTEGER;
+
+test("a journal that was cut at any byte yields exactly the whole lines before the cut", () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir), { recursive: true });
+  const lines = ["first", "zweite Ü", "third 🚪"].map((path) => JSON.stringify(aRecord({ path })));
+  const bytes = Buffer.from(lines.map((l) => `${l}\n`).join(""));
+  const ends = lines.map((_, i) =>
+    Buffer.byteLength(
+      lines
+        .slice(0, i + 1)
+        .map((l) => `${l}\n`)
+        .join(""),
+    ),
+  );
+  writeFileSync(journalFile(dir, 1), bytes);
+  for (let cut = bytes.length; cut >= 0; cut--) {
+    truncateSync(journalFile(dir, 1), cut);
+    const whole = ends.filter((end) => end <= cut).length;
+    const read = readJournal(dir, 1, 0, all, 100);
+    expect(read).toEqual({ lines: lines.slice(0, whole), next: whole === 0 ? 0 : ends[whole - 1] });
+  }
+});
+
+test("records longer than a read come whole", () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir), { recursive: true });
+  const long = "x".repeat(3_000_000);
+  writeFileSync(journalFile(dir, 1), `a\n${long}\nb\n`);
+  const seen: string[] = [];
+  for (let at = 0; ; ) {
+    const read = readJournal(dir, 1, at, all, 100);
+    if (read === null || read.next === at) break;
+    seen.push(...read.lines);
+    at = read.next;
+  }
+  expect(seen).toEqual(["a", long, "b"]);
+});
+
+test("the writer rotates, and starts a new file after those of an earlier run", () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir), { recursive: true });
+  const writer = new JournalWriter(dir, 10, 0);
+  writer.write("0123456789\n");
+  writer.write("next\n");
+  expect(writer.position).toEqual({ file: 2, end: 5 });
+  writer.probe();
+  writer.close();
+  expect(readJournal(dir, 2, 0, all, 10)).toEqual({ lines: ["next"], next: 5 });
+  expect(new JournalWriter(dir, 10, 7).position).toEqual({ file: 8, end: 0 });
+});
+
+/** Runs the auditor's work here, over what an earlier process left. */
+async function takeIn(dir: string): Promise<FromAuditor[]> {
+  const said: FromAuditor[] = [];
+  await new Promise<void>((resolve) => {
+    const intake = new Intake({ dir, keep: { age: null, size: null }, liveFile: 100 }, (m) => said.push(m), resolve);
+    intake.receive({ type: "close" });
+  });
+  return said;
+}
+
+test("what earlier runs left is taken in once: torn tails are dropped, a spoiled line has a record in its place", async () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir), { recursive: true });
+  const line = (path: string) => `${JSON.stringify(aRecord({ path }))}\n`;
+  writeFileSync(journalFile(dir, 3), `${line("/a")}${line("/b")}{"torn`);
+  writeFileSync(journalFile(dir, 7), `${line("/c")}spoiled\n\n${line("/d")}`);
+  writeFileSync(journalFile(dir, 9), "");
+  const said = await takeIn(dir);
+  expect(said.filter((m) => m.type === "warning")).toHaveLength(1);
+  expect(readdirSync(journalFolder(dir))).toEqual([]);
+  await takeIn(dir);
+  const reader = new AuditReader(dir);
+  const paths = [...reader.oldest({})].map((s) => s.record.path ?? s.record.notes[0]);
+  reader.close();
+  expect(paths).toEqual(["/a", "/b", "/c", "journal-line-unreadable", "/d"]);
+});

@@ -1,0 +1,139 @@
+import { createPrivateKey, createPublicKey } from "node:crypto";
+import { appendFileSync, readFileSync } from "node:fs";
+import Database, { type Database as Db } from "better-sqlite3";
+import { expect, onTestFinished, test } from "vitest";
+import type { ChainPoint } from "../../../src/audit/hash-chain.ts";
+import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folder.ts";
+import { journalFile } from "../../../src/edge/audit/journal-files.ts";
+import { lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
+import { AuditReader } from "../../../src/edge/audit/reader.ts";
+import { SCHEMA_VERSION } from "../../../src/edge/audit/schema.ts";
+import { signingKey } from "../../../src/edge/audit/signing-key.ts";
+import { AuditStore } from "../../../src/edge/audit/store.ts";
+import { newestHead, type Verification, verifyLog } from "../../../src/edge/audit/verify.ts";
+import { aFolder, aRecord } from "./support.ts";
+
+/** A log of `count` records with a signed head after the first half and at the end. */
+function aLog(count: number): string {
+  const dir = aFolder();
+  lockFolder(dir)();
+  const store = new AuditStore(dir);
+  const key = signingKey(dir);
+  const records = Array.from({ length: count }, (_, i) =>
+    aRecord({ at: 1_000 * i, path: `/${i + 1}`, host: `h${i}.example` }),
+  );
+  store.append(records.slice(0, count / 2), { file: 0, offset: 0 });
+  store.sign(1, key);
+  store.append(records.slice(count / 2), { file: 0, offset: 0 });
+  store.sign(2, key);
+  store.close();
+  return dir;
+}
+
+function verified(dir: string, head: ChainPoint | null = null): Verification {
+  const reader = new AuditReader(dir);
+  try {
+    const key = createPublicKey(createPrivateKey(readFileSync(keyFile(dir))));
+    return verifyLog(dir, reader, { key, head });
+  } finally {
+    reader.close();
+  }
+}
+
+function tamper(dir: string, work: (db: Db) => void): void {
+  const db = new Database(databaseFile(dir));
+  work(db);
+  db.close();
+}
+
+const swap = (db: Db): void => {
+  db.exec(
+    "UPDATE records SET seq = -1 WHERE seq = 4; UPDATE records SET seq = 4 WHERE seq = 5; UPDATE records SET seq = 5 WHERE seq = -1",
+  );
+};
+
+test.each<[string, string, number, string | ((db: Db) => void)]>([
+  ["a changed path", "changed", 3, "UPDATE records SET path = '/other' WHERE seq = 3"],
+  ["a changed status", "changed", 10, "UPDATE records SET status = 500 WHERE seq = 10"],
+  ["a changed digest", "changed", 2, "UPDATE records SET sentSha = x'00' WHERE seq = 2"],
+  ["a changed time", "changed", 7, "UPDATE records SET at = at + 1 WHERE seq = 7"],
+  ["a changed word, which many records share", "changed", 1, "UPDATE words SET text = 'PUT' WHERE text = 'GET'"],
+  ["a word that is gone", "changed", 6, "DELETE FROM words WHERE text = 'h5.example'"],
+  ["a changed hash", "changed", 8, "UPDATE records SET hash = zeroblob(32) WHERE seq = 8"],
+  ["a missing record", "missing", 5, "DELETE FROM records WHERE seq = 5"],
+  ["missing first records", "missing", 1, "DELETE FROM records WHERE seq <= 3"],
+  ["two records in another order", "reordered", 4, swap],
+  ["a tail that was cut off", "cut-off", 8, "DELETE FROM records WHERE seq >= 8"],
+  ["everything gone", "cut-off", 1, "DELETE FROM records"],
+  ["a head of another key", "head", 6, "UPDATE heads SET signature = zeroblob(64) WHERE seq = 6"],
+  [
+    "a pruning that nobody signed",
+    "head",
+    3,
+    "DELETE FROM records WHERE seq <= 3; INSERT INTO heads SELECT 3, 1, zeroblob(32), 1, zeroblob(64)",
+  ],
+])("verify names %s", (_name, kind, seq, change) => {
+  const dir = aLog(12);
+  expect(verified(dir)).toMatchObject({
+    ok: true,
+    records: 12,
+    first: 1,
+    last: 12,
+    problem: null,
+    torn: 0,
+    waiting: 0,
+  });
+  tamper(dir, (db) => (typeof change === "string" ? db.exec(change) : change(db)));
+  const { ok, problem } = verified(dir);
+  expect(ok).toBe(false);
+  if (kind === "head" && seq === 3) expect(problem?.kind).toMatch(/head|changed/);
+  else expect(problem).toMatchObject({ kind, seq });
+});
+
+test("a head that was kept elsewhere shows a tail that was cut off with its heads, and a rewritten chain", () => {
+  const dir = aLog(12);
+  const reader = new AuditReader(dir);
+  const kept = newestHead(reader) as ChainPoint;
+  reader.close();
+  expect(verified(dir, kept).ok).toBe(true);
+  expect(verified(dir, { ...kept, hash: "0".repeat(64) }).problem).toMatchObject({ kind: "changed", seq: 12 });
+  tamper(dir, (db) => db.exec("DELETE FROM records WHERE seq > 6; DELETE FROM heads WHERE seq > 6"));
+  expect(verified(dir).ok).toBe(true);
+  expect(verified(dir, kept).problem).toMatchObject({ kind: "cut-off", seq: 7 });
+});
+
+test("pruning by age and by size leaves a chain that verifies, and new records go on from it", () => {
+  const dir = aLog(1_000);
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  const key = signingKey(dir);
+  expect(pruneTo(db, lastBefore(db, 300_000), 5, key)).toBe(300);
+  expect(verified(dir)).toMatchObject({ ok: true, records: 700, first: 301, prunedTo: 300 });
+  const size = usedBytes(db) * 0.6;
+  pruneTo(db, lastBeyond(db, size), 6, key);
+  const left = verified(dir);
+  expect(left).toMatchObject({ ok: true });
+  expect(left.records).toBeLessThan(500);
+  expect(left.records).toBeGreaterThan(200);
+  pruneTo(db, 1_000, 7, key);
+  const store = new AuditStore(dir);
+  store.append([aRecord()], { file: 0, offset: 0 });
+  store.close();
+  expect(verified(dir)).toMatchObject({ ok: true, records: 1, first: 1_001, prunedTo: 1_000 });
+  tamper(dir, (other) => other.exec("DELETE FROM records"));
+  tamper(dir, (other) => other.exec("UPDATE heads SET seq = 900"));
+  expect(verified(dir).ok).toBe(false);
+});
+
+test("a torn tail of the journal is told apart from tampering", () => {
+  const dir = aLog(2);
+  appendFileSync(journalFile(dir, 1), `${JSON.stringify(aRecord())}\n{"id":"01`);
+  expect(verified(dir)).toMatchObject({ ok: true, waiting: 1, torn: 9 });
+});
+
+test("a newer schema is refused, for writing and for reading", () => {
+  const dir = aLog(2);
+  tamper(dir, (db) => db.pragma(`user_version = ${SCHEMA_VERSION + 1}`));
+  expect(() => new AuditStore(dir)).toThrow(/newer sallyport/);
+  expect(() => new AuditReader(dir)).toThrow(/newer sallyport/);
+});
