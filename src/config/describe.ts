@@ -61,7 +61,7 @@ const hasKeys = (schema: Schema): boolean =>
 function row(schema: Schema, path: string): string {
   const fallback = schema.default;
   const shown = fallback === undefined || typeof fallback === "object" ? "" : `\`${String(fallback)}\``;
-  return `| \`${path}\` | ${escape(valueText(schema))} | ${shown} | ${escape(schema.description ?? "")} |`;
+  return `| \`${path}\` | ${cell(valueText(schema))} | ${shown} | ${cell(schema.description ?? "")} |`;
 }
 
 function valueText(schema: Schema): string {
@@ -73,4 +73,4 @@ function valueText(schema: Schema): string {
   return schema.type === "string" ? "text" : String(schema.type ?? "value");
 }
 
-const escape = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");
+const cell = (text: string): string => text.replaceAll("|", "\\|").replaceAll("\n", " ");

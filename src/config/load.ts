@@ -4,13 +4,14 @@ import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compilePolicy } from "../policy/compile.ts";
-import { type DocumentPath, Findings, PolicyError } from "../policy/problems.ts";
+import { Findings, PolicyError } from "../policy/problems.ts";
 import { schemaProblems } from "./issues.ts";
 import { ConfigError, type ConfigProblem, type LoadedConfig, type PolicyTest, type Source } from "./loaded.ts";
 import { MergedDocument } from "./merge.ts";
 import { checkNetwork } from "./network-check.ts";
 import { type Environment, Outside } from "./outside.ts";
 import { putIn } from "./references.ts";
+import { Report } from "./report.ts";
 import { type ConfigDocument, configSchema, policyPart } from "./schema.ts";
 import { readSecrets, SecretValues } from "./secrets.ts";
 import { type Flags, finishSettings } from "./settings.ts";
@@ -85,40 +86,6 @@ async function readSources(files: readonly string[], outside: Outside): Promise<
   for (const file of files) await visit(file, { file, line: 1, column: 1, message: "" });
   if (problems.length > 0) throw new ConfigError([...problems, ...sources.flatMap((s) => s.problems)]);
   return sources;
-}
-
-/** Collects problems with their places, without secrets. */
-export class Report {
-  readonly #merged: MergedDocument;
-  readonly #secrets: SecretValues;
-  readonly #problems: ConfigProblem[];
-  readonly warnings: ConfigProblem[] = [];
-
-  constructor(merged: MergedDocument, secrets: SecretValues) {
-    this.#merged = merged;
-    this.#secrets = secrets;
-    this.#problems = [...merged.problems];
-  }
-
-  problem(path: DocumentPath, message: string, key = false): void {
-    this.#problems.push({ ...this.#merged.locate(path, key), message: this.#secrets.scrub(message) });
-  }
-
-  warn(path: DocumentPath, message: string): void {
-    this.warnings.push({ ...this.#merged.locate(path), message: this.#secrets.scrub(message) });
-  }
-
-  take(findings: Findings): void {
-    for (const p of findings.problems) this.problem(p.path, p.message);
-    for (const w of findings.warnings) this.warn(w.path, w.message);
-  }
-
-  throwIfAny(): void {
-    if (this.#problems.length === 0) return;
-    const order = (a: ConfigProblem, b: ConfigProblem) => a.line - b.line || a.column - b.column;
-    const files = [...new Set(this.#problems.map((p) => p.file))];
-    throw new ConfigError(files.flatMap((file) => this.#problems.filter((p) => p.file === file).sort(order)));
-  }
 }
 
 function validate(tree: unknown, report: Report): ConfigDocument {

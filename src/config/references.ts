@@ -1,9 +1,9 @@
 // Puts values in the place of `${env:X}`, `${file:X}` and `${secret:X}` throughout a document.
 import { dirname, resolve } from "node:path";
 import { type DocumentPath, nearest } from "../policy/problems.ts";
-import type { Report } from "./load.ts";
 import type { MergedDocument } from "./merge.ts";
 import { type Outside, withoutLineEnd } from "./outside.ts";
+import type { Report } from "./report.ts";
 import type { SecretValues } from "./secrets.ts";
 import { mapTexts, type Reference, type Resolved, substitute } from "./substitute.ts";
 
@@ -16,14 +16,11 @@ export async function putIn(
   report: Report,
 ): Promise<unknown> {
   const found = new Map<Reference, Promise<Resolved>>();
-  mapTexts(merged.tree, [], (text, path) =>
-    substitute(
-      text,
-      path,
-      (r) => (found.set(r, resolveOne(r, merged, outside, secrets)), ""),
-      () => {},
-    ),
-  );
+  const find = (reference: Reference): string => {
+    found.set(reference, resolveOne(reference, merged, outside, secrets));
+    return "";
+  };
+  mapTexts(merged.tree, [], (text, path) => substitute(text, path, find, () => {}));
   const resolved = await Promise.all([...found].map(async ([r, answer]) => [keyOf(r), await answer] as const));
   const values = new Map(resolved);
   return mapTexts(merged.tree, [], (text, path) =>

@@ -1,8 +1,8 @@
 // Secrets: where they come from, and that they never get into a message.
 import { dirname, resolve } from "node:path";
-import type { Report } from "./load.ts";
 import type { MergedDocument } from "./merge.ts";
 import { type Outside, withoutLineEnd } from "./outside.ts";
+import type { Report } from "./report.ts";
 import type { ConfigDocument } from "./schema.ts";
 import { secretSchema } from "./server-schema.ts";
 

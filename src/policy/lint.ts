@@ -76,7 +76,12 @@ function lintWildcard(
     if (!same.some((other) => matchesHost(other.host, suffix))) {
       findings.warn(at, `*.${suffix} does not cover ${suffix} itself, and no other ${rule.kind} does`);
     }
-  } else if (pattern.host.kind === "exact" && rule.kind === "deny" && /^[^:]*[a-z][^:]*$/.test(pattern.host.host)) {
+  } else if (
+    pattern.host.kind === "exact" &&
+    rule.kind === "deny" &&
+    pattern.path === null &&
+    /^[^:]*[a-z][^:]*$/.test(pattern.host.host)
+  ) {
     const { host } = pattern.host;
     if (!same.some((other) => matchesHost(other.host, `a.${host}`))) {
       findings.warn(at, `this denies ${host} but not the names below it: add *.${host}`);
