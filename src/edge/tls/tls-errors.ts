@@ -70,8 +70,8 @@ export function classifyClientTlsError(error: unknown): "client-tls-rejected" | 
 }
 
 /**
- * What to do about a client that failed, for the log and the record. `hangUp`: it closed without an alert, which is how
- * some that pin certificates refuse.
+ * What to do about a client that failed, for the log and the record. Some (Node among them) refuse a certificate by
+ * closing without an alert.
  */
 export function clientTlsHint(error: unknown, host: string): string {
   const code = codeOf(error);
@@ -85,7 +85,7 @@ export function clientTlsHint(error: unknown, host: string): string {
   if (/NO_APPLICATION_PROTOCOL/.test(code))
     return `the client offered no application protocol that we speak for ${host}`;
   if (code === "ECONNRESET" || code === "EPIPE") {
-    return `the client hung up during the handshake for ${host}; where it pins certificates, this rule helps: ${tunnelRule(host)}`;
+    return `the client hung up during the handshake for ${host}: perhaps it does not trust the CA ("sallyport run" and "sallyport ca export" help), or it pins certificates, and then this rule lets it pass unopened: ${tunnelRule(host)}`;
   }
   return `the TLS handshake with the client for ${host} failed (${code || "unknown"})`;
 }
