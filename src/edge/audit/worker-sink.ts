@@ -65,6 +65,7 @@ export async function openAuditSink(options: AuditSinkOptions): Promise<HouseAud
 class WorkerSink implements HouseAuditSink {
   readonly #options: AuditSinkOptions;
   readonly #backlog: number;
+  #keep: Keep;
   readonly #unlock: () => void;
   readonly #journal: JournalWriter;
   readonly #thread: AuditorThread;
@@ -100,6 +101,7 @@ class WorkerSink implements HouseAuditSink {
 
   constructor(options: AuditSinkOptions, unlock: () => void, journal: JournalWriter) {
     this.#options = options;
+    this.#keep = options.keep;
     this.#backlog = options.backlog ?? 256 * MIB;
     this.#unlock = unlock;
     this.#journal = journal;
@@ -144,6 +146,7 @@ class WorkerSink implements HouseAuditSink {
   }
 
   keep(keep: Keep): void {
+    this.#keep = keep;
     this.#thread.send({ type: "keep", keep });
   }
 
@@ -215,7 +218,7 @@ class WorkerSink implements HouseAuditSink {
   }
 
   #auditorData(): AuditorData {
-    return { dir: this.#options.dir, keep: this.#options.keep, liveFile: this.#journal.position.file };
+    return { dir: this.#options.dir, keep: this.#keep, liveFile: this.#journal.position.file };
   }
 
   #writeFailed(error: Error): void {

@@ -1,0 +1,243 @@
+import { execFile, spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import Ajv from "ajv";
+import Database from "better-sqlite3";
+import { Command } from "commander";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import type { AuditRecord } from "../../src/audit/record.ts";
+import { filterOf, withFilters } from "../../src/cli/audit/flags.ts";
+import { databaseFile, lockFolder } from "../../src/edge/audit/folder.ts";
+import { AuditReader } from "../../src/edge/audit/reader.ts";
+import { signingKey } from "../../src/edge/audit/signing-key.ts";
+import { AuditStore } from "../../src/edge/audit/store.ts";
+import { aRecord, until } from "../edge/audit/support.ts";
+
+const sha = (text: string): string => createHash("sha256").update(text).digest("hex");
+const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
+let dir: string;
+/** A log of its own, that grows. */
+let followed: string;
+
+/** The command as a process: what it printed, and its exit code. */
+function audit(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  return new Promise((resolve) => {
+    const argv = ["--import", "tsx", MAIN, "audit", ...args, "--data", dir];
+    execFile(process.execPath, argv, { maxBuffer: 1 << 26 }, (error, out, err) =>
+      resolve({ code: error === null ? 0 : Number(error.code), out, err }),
+    );
+  });
+}
+
+const EVIL = "/x\u001b[31mred\u202egnp.exe";
+const RECORDS: AuditRecord[] = [
+  aRecord({ method: "DELETE", status: 403, decision: "deny", rule: null, reason: "not-allowed", path: "/repos/a/b" }),
+  aRecord({ client: '=cmd|"/c calc"!A1', path: EVIL }),
+  aRecord({
+    method: "POST",
+    host: "files.example",
+    sent: { bytes: 6, sha256: sha("report"), complete: true, parts: [sha("part of it")] },
+    requestFields: ["Content-Type", "text/plain"],
+    requestBody: { base64: Buffer.from("report").toString("base64"), whole: true },
+  }),
+  aRecord({ status: 429, host: "slow.example" }),
+  aRecord({ status: 502, reason: "origin-timeout", path: "/repos/a/b?page=[redacted]" }),
+  aRecord({ kind: "connect", method: "CONNECT", host: "pinned.example", path: null, uninspected: true, status: 200 }),
+];
+
+beforeAll(() => {
+  dir = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
+  lockFolder(dir)();
+  const store = new AuditStore(dir);
+  store.append(RECORDS, { file: 0, offset: 0 });
+  store.sign(Date.now(), signingKey(dir));
+  store.close();
+  followed = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
+  lockFolder(followed)();
+  const other = new AuditStore(followed);
+  other.append([aRecord()], { file: 0, offset: 0 });
+  other.close();
+});
+afterAll(() => {
+  for (const folder of [dir, followed]) rmSync(folder, { recursive: true, force: true });
+});
+
+const idsOf = (out: string): string[] => (JSON.parse(out) as { id: string }[]).map((r) => r.id);
+const id = (i: number): string => (RECORDS[i] as AuditRecord).id;
+
+test.each<[string[], number[]]>([
+  [["--decision", "deny"], [0]],
+  [
+    ["--status", "4xx"],
+    [0, 3],
+  ],
+  [
+    ["--status", "5xx,429"],
+    [3, 4],
+  ],
+  [
+    ["--host", "*.EXAMPLE"],
+    [2, 3, 5],
+  ],
+  [["--host", "api.github.com", "--method", "DELETE,PUT"], [0]],
+  [
+    ["--path", "/repos/a/b"],
+    [0, 4],
+  ],
+  [
+    ["--path", "/repos/*"],
+    [0, 4],
+  ],
+  [["--rule", "-"], [0]],
+  [["--reason", "origin-*"], [4]],
+  [["--digest", sha("part of it").slice(0, 16)], [2]],
+  [["--digest", sha("report")], [2]],
+  [["--kind", "connect"], [5]],
+  [["--uninspected"], [5]],
+  [["--until", "1h"], []],
+  [
+    ["--since", "1h", "--limit", "2"],
+    [4, 5],
+  ],
+])("the filters %j", (args, wanted) => {
+  const command = withFilters(new Command()).option("--limit <n>", "", "50").parse(args, { from: "user" });
+  const reader = new AuditReader(dir);
+  const found = reader.newest(filterOf(command.opts(), Date.now()), Number(command.opts().limit)).reverse();
+  reader.close();
+  expect(found.map((f) => f.record.id)).toEqual(wanted.map(id));
+});
+
+test("query prints what its filters match, as a table and as JSON", async () => {
+  const { code, out } = await audit("query", "--json", "--decision", "deny");
+  expect([code, idsOf(out)]).toEqual([0, [id(0)]]);
+  const asTable = await audit("query", "--decision", "deny");
+  expect(asTable.out).toMatch(/^TIME +CLIENT +REQUEST +STATUS +RULE +SENT +RECEIVED +TOOK\n/);
+  expect(asTable.out).toMatch(
+    /DELETE https:\/\/api\.github\.com\/repos\/a\/b +403 +- +0 B +0 B +1\.3 ms +not-allowed\n/,
+  );
+  expect(asTable.out).not.toContain("\u001b");
+});
+
+test("tail follows what is written while it runs", async () => {
+  const child = spawn(process.execPath, [
+    "--import",
+    "tsx",
+    MAIN,
+    "audit",
+    "tail",
+    "--limit",
+    "1",
+    "--json",
+    "--data",
+    followed,
+  ]);
+  let out = "";
+  child.stdout.on("data", (data: Buffer) => {
+    out += data.toString();
+  });
+  const store = new AuditStore(followed);
+  try {
+    await until(() => out.split("\n").length === 2, 20_000);
+    const late = aRecord();
+    store.append([late], { file: 0, offset: 0 });
+    await until(() => out.includes(late.id), 5_000);
+  } finally {
+    store.close();
+    child.kill("SIGTERM");
+  }
+  expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0);
+});
+
+test.each([
+  [["query", "--tool", "x"], /not supported in this version/],
+  [["query", "--since", "yesterday"], /--since/],
+  [["query", "--status", "abc"], /--status/],
+  [["query", "--digest", "zz"], /--digest/],
+  [["prune"], /--older-than/],
+  [["find-body", "/nowhere/at/all"], /ENOENT/],
+])("%j is wrong usage", async (args, message) => {
+  const { code, err } = await audit(...args);
+  expect(code).toBe(2);
+  expect(err).toMatch(message);
+});
+
+test("neither a table, JSON nor CSV lets a record steer the terminal or a spreadsheet", async () => {
+  for (const format of ["table", "jsonl", "csv"]) {
+    const { out } = await audit("query", "--format", format);
+    if (format !== "csv") expect(out).not.toMatch(/[\u001b\u202e]/);
+    if (format === "csv") expect(out).toContain(`"'=cmd|""/c calc""!A1"`);
+  }
+  const shown = await audit("show", id(1));
+  expect(shown.out).not.toMatch(/[\u001b\u202e]/);
+  expect(shown.out).toContain("\\x1b[31mred");
+});
+
+test("show and find-body say no with exit code 1, and find what is there", async () => {
+  expect((await audit("show", "01ARZ3NDEKTSV4RRFFQ69G5FAV")).code).toBe(1);
+  for (const [text, code] of [
+    ["report", 0],
+    ["part of it", 0],
+    ["another", 1],
+  ] as const) {
+    const file = join(dir, "body");
+    writeFileSync(file, text);
+    const found = await audit("find-body", file, "--json");
+    expect(found.code).toBe(code);
+    expect(idsOf(JSON.stringify(JSON.parse(found.out).found))).toEqual(code === 0 ? [id(2)] : []);
+  }
+});
+
+test("stats counts refusals, failures and what was not opened", async () => {
+  const { out } = await audit("stats", "--json");
+  expect(JSON.parse(out)).toMatchObject({
+    records: 6,
+    tooMany: 1,
+    unauthorised: 1,
+    serverErrors: 1,
+    denied: 1,
+    uninspected: { records: 1 },
+  });
+  expect((await audit("stats")).out).toMatch(/429 too many requests +1/);
+  const grouped = JSON.parse((await audit("query", "--group-by", "host", "--sort", "sent", "--json")).out);
+  expect(grouped[0]).toMatchObject({ host: "files.example", sent: 6, records: 1 });
+});
+
+test("the HAR export validates against HAR 1.2", async () => {
+  const out = join(dir, "out.har");
+  expect((await audit("export", "--format", "har", "--out", out)).code).toBe(0);
+  expect((await audit("export", "--format", "har", "--out", out)).code).toBe(2);
+  const har = JSON.parse(readFileSync(out, "utf8"));
+  expect(har.log.entries).toHaveLength(5);
+  expect(har.log.entries[2].request.postData).toEqual({ mimeType: "text/plain", text: "report" });
+  const schemas = createRequire(import.meta.url)("har-schema") as Record<string, { $id?: string }>;
+  const ajv = new Ajv.default({
+    strict: false,
+    schemas: Object.values(schemas).map(({ ...s }) => ({ ...s, $schema: undefined })) as never,
+    formats: {
+      "date-time": (t: string) => !Number.isNaN(Date.parse(t)),
+      uri: (t: string) => URL.canParse(t),
+      ipv4: true,
+      ipv6: true,
+    },
+  });
+  const validate = ajv.getSchema("har.json#") ?? ajv.getSchema("har.json");
+  expect(validate).toBeDefined();
+  expect(validate?.(har), JSON.stringify(validate?.errors)).toBe(true);
+  expect(validate?.({ log: { ...har.log, entries: [{}] } })).toBe(false);
+});
+
+test("verify says yes, with a kept head too, and no with exit code 1 once a record is changed", async () => {
+  const kept = (await audit("head", "--json")).out;
+  expect((await audit("verify", "--head", kept)).code).toBe(0);
+  expect((await audit("verify")).out).toMatch(/intact: 6 records/);
+  const db = new Database(databaseFile(dir));
+  db.exec("UPDATE records SET status = 200 WHERE seq = 4");
+  db.close();
+  const changed = await audit("verify");
+  expect(changed.code).toBe(1);
+  expect(changed.out).toMatch(/record 4 /);
+});
