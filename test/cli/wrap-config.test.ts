@@ -1,0 +1,108 @@
+// Configurations of MCP clients, rewritten and restored by the real program.
+import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { beforeEach, describe, expect, test } from "vitest";
+import { cli } from "./support/small-house.ts";
+
+const CLAUDE = `{
+  "theme": "dark",
+  "mcpServers": {
+    "github": { "command": "npx", "args": ["-y", "server-github", "--", "x"], "env": { "T": "1" } },
+    "bare": { "command": "/usr/bin/server" },
+    "remote": { "url": "https://mcp.example/mcp" }
+  }
+}
+`;
+const VSCODE = `{
+	// my servers
+	"mcp": {
+		"inputs": [],
+		"servers": {
+			"one": { "type": "stdio", "command": "one", "args": ["a b"], }, // the first
+			"two": { "type": "http", "url": "https://x.example" },
+		},
+	},
+}
+`;
+let folder: string;
+let file: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), "sallyport-wrap-"));
+  file = join(folder, "config.json");
+});
+const put = (text: string) => writeFileSync(file, text, { mode: 0o600 });
+const text = () => readFileSync(file, "utf8");
+const wrap = (...more: string[]) => cli(["wrap-config", file, "--data", join(folder, "data"), ...more]);
+const backups = () => readdirSync(folder).filter((n) => n.endsWith(".bak"));
+
+describe("wrap-config", () => {
+  test("shows what would change and writes nothing", async () => {
+    put(CLAUDE);
+    const { code, stdout, stderr } = await wrap();
+    expect(code).toBe(0);
+    expect(stdout.toString()).toMatch(/^-.*npx/m);
+    expect(stdout.toString()).toMatch(/^\+.*"--as"/m);
+    expect(stderr).toContain("remote");
+    expect([text(), backups()]).toEqual([CLAUDE, []]);
+  });
+  test("--write: absolute, complete, with a backup, and as private as before", async () => {
+    put(CLAUDE);
+    await wrap("--write");
+    const { mcpServers, theme } = JSON.parse(text());
+    const { command, args, env } = mcpServers.github;
+    expect(command).toBe(process.execPath);
+    expect(args).toContain(join(folder, "data"));
+    expect(args.slice(args.indexOf("--as"))).toEqual(["--as", "github", "--", "npx", "-y", "server-github", "--", "x"]);
+    expect(mcpServers.bare.args.slice(-4)).toEqual(["--as", "bare", "--", "/usr/bin/server"]);
+    expect([theme, env, mcpServers.remote]).toEqual(["dark", { T: "1" }, { url: "https://mcp.example/mcp" }]);
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+    expect(readFileSync(join(folder, backups()[0] as string), "utf8")).toBe(CLAUDE);
+  });
+  test("a second time changes nothing", async () => {
+    put(CLAUDE);
+    await wrap("--write");
+    const once = text();
+    const { stderr } = await wrap("--write");
+    expect(text()).toBe(once);
+    expect(stderr).toContain("nothing to change");
+    expect(backups().length).toBe(1);
+  });
+  test("--unwrap restores what was there", async () => {
+    put(CLAUDE);
+    await wrap("--write");
+    await wrap("--unwrap", "--write");
+    const restored = JSON.parse(text());
+    const original = JSON.parse(CLAUDE);
+    original.mcpServers.bare.args = [];
+    expect(restored).toEqual(original);
+  });
+  test("comments, trailing commas and tabs of a VS Code file stay", async () => {
+    put(VSCODE);
+    const { stderr } = await wrap("--write");
+    expect(text()).toContain("// my servers");
+    expect(text()).toContain("}, // the first");
+    expect(text()).toContain('"--as",\n');
+    expect(text()).toContain('"two": { "type": "http", "url": "https://x.example" },');
+    expect(stderr).toContain("two");
+  });
+  test("what a wrapped server gets is what the original command line was", async () => {
+    put(VSCODE);
+    const { stdout } = await wrap("--json");
+    expect(JSON.parse(stdout.toString())).toEqual([
+      { server: "one", result: "wrapped" },
+      { server: "two", result: "url" },
+    ]);
+  });
+  test.each([
+    ["not JSON", "{ nonsense"],
+    ["no servers", "{}"],
+  ])("%s: exit code 2, file untouched", async (_name, content) => {
+    put(content);
+    expect((await wrap("--write")).code).toBe(2);
+    expect(text()).toBe(content);
+  });
+  test("a file that is not there: exit code 2", async () => {
+    expect((await wrap()).code).toBe(2);
+  });
+});
