@@ -118,6 +118,12 @@ export const KNOWN_REQUESTS: readonly KnownStream[] = [
   },
   { why: "a target that is no form", bytes: "GET h:1 HTTP/1.1\r\nHost: h\r\n\r\n", complete: 0, status: refused },
   { why: "a method that nobody knows", bytes: "get / HTTP/1.1\r\nHost: h\r\n\r\n", complete: 0, status: refused },
+  {
+    why: "what follows a request to upgrade waits for the answer; llhttp stops there too",
+    bytes: `GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: w\r\n\r\n${GET}`,
+    complete: 1,
+    status: "upgrade",
+  },
   { why: "HTTP/2 by prior knowledge", bytes: "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", complete: 0, status: refused },
 ];
 

@@ -15,7 +15,7 @@ export interface ReadMessage {
 
 export interface Reading {
   readonly messages: readonly ReadMessage[];
-  /** `more`: everything so far is good; `error …`: refused; `closed`, `connect`: nothing further is read. */
+  /** `more`: everything so far is good; `error …`: refused; `closed`, `upgrade`, `connect`: nothing further is read. */
   readonly status: string;
 }
 
@@ -56,7 +56,7 @@ class Body {
 export function readRequests(bytes: Buffer, cuts: readonly number[] = []): Reading {
   const messages: ReadMessage[] = [];
   let body: Body | null = null;
-  let closes = false;
+  let last: string | null = null;
   let kept = Buffer.alloc(0);
   for (const piece of pieces(bytes, cuts)) {
     const b = Buffer.concat([kept, piece]);
@@ -78,7 +78,8 @@ export function readRequests(bytes: Buffer, cuts: readonly number[] = []): Readi
         };
         messages.push(next);
         if (head.method === "CONNECT") return { messages, status: "connect" };
-        closes = head.close || head.minor === 0;
+        // What follows a request to upgrade is HTTP or not, as the answer says: both readings end there.
+        last = head.close || head.minor === 0 ? "closed" : head.upgrade !== null ? "upgrade" : null;
         body = new Body(head, next);
         i = after;
       } else {
@@ -87,7 +88,7 @@ export function readRequests(bytes: Buffer, cuts: readonly number[] = []): Readi
       }
       if (messages.at(-1)?.complete === true) {
         body = null;
-        if (closes) return { messages, status: "closed" };
+        if (last !== null) return { messages, status: last };
       }
     }
     kept = b.subarray(i);
