@@ -41,7 +41,8 @@ export function configMarkdown(): string {
 }
 
 function walk(schema: Schema, path: string, rows: string[]): void {
-  if (path !== "") rows.push(row(schema, path));
+  // The items of a list stand under the list's own row.
+  if (path !== "" && !path.endsWith("[]")) rows.push(row(schema, path));
   const parts = [schema, ...(schema.anyOf ?? [])];
   const seen = new Set<string>();
   for (const part of parts) {

@@ -19,6 +19,11 @@ export class SecretValues {
     this.add(value);
   }
 
+  /** Until its value is known. */
+  reserve(name: string): void {
+    this.#named.set(name, `placeholder-of-${name}`);
+  }
+
   get(name: string): string | undefined {
     return this.#named.get(name);
   }
@@ -40,7 +45,10 @@ export class SecretValues {
     for (const { via } of document.rules) {
       if (via?.password !== undefined) this.add(via.password);
       const inUrl = /:\/\/[^/@:]*:([^/@]+)@/.exec(via?.url ?? "")?.[1];
-      if (inUrl !== undefined) this.add(inUrl);
+      if (inUrl !== undefined) {
+        this.add(inUrl);
+        this.add(percentDecoded(inUrl));
+      }
     }
     const passphrases = document.tls["client-certificates"].map((c) => c.passphrase);
     for (const p of [...passphrases, document.tls["ca-passphrase"], document.server.tls?.passphrase]) {
@@ -64,6 +72,14 @@ export class SecretValues {
   }
 }
 
+function percentDecoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text; // The policy's compiler says that it is malformed.
+  }
+}
+
 /** Reads what `secrets:` names. With `lenient`, what cannot be had is a placeholder, and no command is run. */
 export async function readSecrets(
   merged: MergedDocument,
@@ -77,7 +93,7 @@ export async function readSecrets(
   const reading = Object.entries(section).map(async ([name, document]) => {
     const parsed = secretSchema.safeParse(document);
     const at = ["secrets", name];
-    secrets.set(name, `placeholder-of-${name}`);
+    secrets.reserve(name);
     if (!parsed.success) return; // The schema of the whole document says it.
     const given = Object.values(parsed.data).filter((v) => v !== undefined).length;
     if (given !== 1) {
