@@ -86,11 +86,11 @@ test.each<[string[], number[]]>([
   [["--host", "api.github.com", "--method", "DELETE,PUT"], [0]],
   [
     ["--path", "/repos/a/b"],
-    [0, 4],
+    [0, 2, 3, 4],
   ],
   [
     ["--path", "/repos/*"],
-    [0, 4],
+    [0, 2, 3, 4],
   ],
   [["--rule", "-"], [0]],
   [["--reason", "origin-*"], [4]],

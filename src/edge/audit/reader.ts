@@ -29,12 +29,12 @@ export interface GroupLine {
   readonly received: number;
 }
 
-/** Bytes leave the database as hex: cheaper than a Buffer for each. An id that is no ULID is text already. */
+/** Bytes leave the database as hex: cheaper than a Buffer for each. An id that is no ULID is text already. hex(NULL) is empty. */
 const HEX: Readonly<Record<string, string>> = {
   id: "iif(typeof(id) = 'blob', lower(hex(id)), id)",
   parent: "iif(typeof(parent) = 'blob', lower(hex(parent)), parent)",
-  sentSha: "iif(sentSha IS NULL, NULL, lower(hex(sentSha)))",
-  receivedSha: "iif(receivedSha IS NULL, NULL, lower(hex(receivedSha)))",
+  sentSha: "lower(hex(sentSha))",
+  receivedSha: "lower(hex(receivedSha))",
 };
 const COLUMNS = `seq, lower(hex(hash)), ${ROW_KEYS.map((key) => HEX[key] ?? key).join(", ")}`;
 const CHUNK = 1_000;
@@ -156,10 +156,10 @@ export class AuditReader {
       path: v[15] as string | null,
       status: v[16] as number | null,
       sentBytes: v[17] as number,
-      sentSha: (v[18] as string | null) ?? EMPTY_SHA256,
+      sentSha: (v[18] as string) || EMPTY_SHA256,
       sentComplete: v[19] as number,
       receivedBytes: v[20] as number,
-      receivedSha: (v[21] as string | null) ?? EMPTY_SHA256,
+      receivedSha: (v[21] as string) || EMPTY_SHA256,
       receivedComplete: v[22] as number,
       total: v[23] as number,
       uninspected: v[24] as number,
