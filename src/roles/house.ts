@@ -32,6 +32,7 @@ import { authorityText } from "../http/target.ts";
 import type { Clock } from "../shared/clock.ts";
 import { ProxyError } from "../shared/errors.ts";
 import { statusClassOf } from "../shared/metrics.ts";
+import { outcomeOf } from "../stages/audit.ts";
 import { theLine } from "../stages/index.ts";
 import type { HouseFacts } from "./control.ts";
 import { watchFiles } from "./file-watch.ts";
@@ -215,7 +216,7 @@ class RunningHouse implements House {
       client: x.principal,
       statusClass: statusClassOf(x.response?.status ?? null),
       rule: x.decision?.rule ?? null,
-      decision: x.decision?.outcome ?? "deny",
+      decision: outcomeOf(x),
       proxySeconds: Math.max(0, timings.total - waited) / 1000,
       totalSeconds: timings.total / 1000,
       bytesSent: x.sent.bytes,

@@ -99,7 +99,7 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
 }
 
 /** A failing origin and a client that went away are no denials; everything else that failed is. */
-function outcomeOf(x: Exchange): Outcome {
+export function outcomeOf(x: Exchange): Outcome {
   const outcome = x.decision?.outcome ?? "deny";
   if (x.failure !== null && outcome !== "deny") {
     const spec = specOf(x.failure.reason);

@@ -13,6 +13,7 @@ import { type Fields, firstValue } from "../../http/fields.ts";
 import type { RequestHead, ResponseHead, Scheme } from "../../http/messages.ts";
 import { Head, parseRequestHead, reasonOfCode } from "../../http/parse-head.ts";
 import { fieldLines, lastChunk, PHRASES } from "../../http/serialise.ts";
+import { authorityText } from "../../http/target.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { beginConnect } from "./connect.ts";
@@ -157,7 +158,10 @@ export class ClientConnection implements ClientSide {
     const services = this.services;
     const now = services.clock.now();
     const x = new Exchange(newId(now), now, services.clock.tick(), this.facts, services.policy(), request, this.length);
-    if (hostReplaced !== null) x.note("host-replaced");
+    if (hostReplaced !== null) {
+      x.hostText = authorityText(request, request.scheme);
+      x.note("host-replaced");
+    }
     if (head.minor === 0 && head.expect) head.expect = false;
     const relay = new Relay(services, this, x, head.expect && this.length !== 0, head.upgrade);
     this.relay = relay;
