@@ -55,8 +55,10 @@ export class Outside {
 
 async function readText(path: string): Promise<ReadText> {
   try {
-    const { size } = await stat(path);
-    if (size > LARGEST_FILE) throw new Error("it is larger than 8MiB");
+    const found = await stat(path);
+    // A pipe or a device may never end.
+    if (!found.isFile() && !found.isDirectory()) throw new Error("it is not a regular file");
+    if (found.size > LARGEST_FILE) throw new Error("it is larger than 8MiB");
     const bytes = await readFile(path);
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
     return { text, sha256: createHash("sha256").update(bytes).digest("hex") };

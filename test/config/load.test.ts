@@ -156,6 +156,11 @@ const WRONG: [what: string, text: string, expected: string][] = [
     "secrets: { git: { env: HAVE } }\nrules: [{ id: r, allow: a.example, headers: { set: { x: '${secret:gti}' } } }]",
     "p.yaml:3:57: no secret is called gti: did you mean git?",
   ],
+  [
+    "a file that never ends",
+    "clients: { a: { password: '${file:/dev/zero}' } }",
+    "p.yaml:2:27: cannot read /dev/zero: it is not a regular file",
+  ],
   ["a missing file", "clients: { a: { password: '${file:nope}' } }", "p.yaml:2:27: cannot read "],
   [
     "a secret without a source",
