@@ -1,3 +1,4 @@
+import { execFile } from "node:child_process";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { type ConnectionOptions, connect, createSecureContext, createServer, TLSSocket } from "node:tls";
 import { describe, expect, test } from "vitest";
@@ -39,7 +40,15 @@ const node = (options: ConnectionOptions) => (port: number) => {
   socket.on("error", () => socket.destroy());
 };
 const openssl = (version: string) => (port: number) => {
-  const args = ["s_client", "-connect", `127.0.0.1:${port}`, "-verify_return_error", "-CAfile", "/dev/null", version];
+  const args = [
+    "s_client",
+    "-connect",
+    `127.0.0.1:${port}`,
+    "-verify_return_error",
+    "-no-CAfile",
+    "-no-CApath",
+    version,
+  ];
   execFile("openssl", args, () => {}).stdin?.end();
 };
 
