@@ -122,13 +122,20 @@ function caStep(file: string): Step {
 
 async function tryRuntime(runtime: Runtime, url: URL, env: NodeJS.ProcessEnv): Promise<Step> {
   const [program = "", ...args] = runtime.command(url.href);
-  const said = await new Promise<string>((done) => {
+  const { said, fine } = await new Promise<{ said: string; fine: boolean }>((done) => {
     const options = { env: { ...env, GIT_TERMINAL_PROMPT: "0" }, timeout: RUNTIME_DEADLINE, maxBuffer: 1 << 20 };
-    execFile(program, args, options, (_error, stdout, stderr) => done(`${stdout}\n${stderr}`)).stdin?.end();
+    execFile(program, args, options, (error, stdout, stderr) => {
+      done({
+        said: `${stdout}
+${stderr}`,
+        fine: error === null,
+      });
+    }).stdin?.end();
   });
   const match = [...said.matchAll(new RegExp(runtime.status ?? /status ([1-5]\d\d)/, "g"))].at(-1);
   const step = `${runtime.name}: ${url.host}`;
-  if (match) return ok(step, `it reached the proxy and trusts the CA${match[1] ? ` (status ${match[1]})` : ""}`);
+  if (match || fine)
+    return ok(step, `it reached the proxy and trusts the CA${match?.[1] ? ` (status ${match[1]})` : ""}`);
   const { why, todo } = explainFailure(said);
   const line =
     said
