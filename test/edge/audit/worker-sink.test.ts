@@ -1,9 +1,10 @@
+import { mkdirSync, rmSync } from "node:fs";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
-import { databaseFile, FolderInUse } from "../../../src/edge/audit/folder.ts";
+import { databaseFile, FolderInUse, journalFolder } from "../../../src/edge/audit/folder.ts";
 import { journalNumbers } from "../../../src/edge/audit/journal-files.ts";
 import { openAuditSink } from "../../../src/edge/audit/worker-sink.ts";
-import { aFolder, aRecord, sinkOptions } from "./support.ts";
+import { aFolder, aRecord, sinkOptions, until } from "./support.ts";
 
 const countIn = (dir: string): number => {
   const db = new Database(databaseFile(dir), { readonly: true });
@@ -65,3 +66,30 @@ test("a backlog beyond its bound closes the line until the database has caught u
   expect(sink.unavailable).toBeNull();
   await sink.close();
 });
+
+test.each([
+  [true, false, /cannot be written/],
+  [false, true, null],
+])(
+  "required %s: while no journal can be made, released(%s); loudly, and late records are kept",
+  async (required, told, closed) => {
+    const dir = aFolder();
+    const options = sinkOptions(dir, { required, rotateAt: 1 });
+    const sink = await openAuditSink(options);
+    const append = () => new Promise((resolve) => sink.append(aRecord(), resolve));
+    expect(await append()).toBe(true);
+    await sink.flush();
+    rmSync(journalFolder(dir), { recursive: true });
+    expect(await append()).toBe(told);
+    if (closed === null) expect(sink.unavailable).toBeNull();
+    else expect(sink.unavailable).toMatch(closed);
+    expect(options.heard.filter((h) => h.level === "error")).toHaveLength(1);
+    mkdirSync(journalFolder(dir));
+    await until(() => options.heard.some((h) => /can be written again/.test(h.message)), 6_000);
+    expect(sink.unavailable).toBeNull();
+    expect(await append()).toBe(true);
+    await sink.close();
+    expect(countIn(dir)).toBe(3);
+    expect(sink.dropped()).toBe(0);
+  },
+);
