@@ -113,30 +113,16 @@ function problem(message, code) {
 function patchAgents(proxy, direct) {
   const http = require("node:http");
   const https = require("node:https");
-  patchAgent(
-    http.Agent,
-    80,
-    (original, agent, options, tunnel) => {
-      if (typeof options.setNoDelay === "boolean" || options.noDelay) tunnel.setNoDelay(true);
-      return tunnel;
-    },
-    proxy,
-    direct,
-  );
-  patchAgent(
-    https.Agent,
-    443,
-    (original, agent, options, tunnel) => {
-      const name = String(options.host ?? "").replace(/^\[|\]$/g, "");
-      const servername = options.servername ?? (require("node:net").isIP(name) ? "" : name);
-      return original.call(agent, { ...options, servername, socket: tunnel, path: null });
-    },
-    proxy,
-    direct,
-  );
+  const net = require("node:net");
+  patchAgent(http.Agent, 80, proxy, direct, (tunnel) => tunnel);
+  patchAgent(https.Agent, 443, proxy, direct, (tunnel, options, secure) => {
+    const name = String(options.host ?? "").replace(/^\[|\]$/g, "");
+    const servername = options.servername ?? (net.isIP(name) ? "" : name);
+    return secure({ ...options, servername, socket: tunnel, path: null });
+  });
 }
 
-function patchAgent(Agent, defaultPort, wrap, proxy, direct) {
+function patchAgent(Agent, defaultPort, proxy, direct, wrap) {
   const original = Agent.prototype.createConnection;
   Agent.prototype.createConnection = function createConnection(...args) {
     const options = typeof args[0] === "object" && args[0] !== null ? args[0] : null;
@@ -146,7 +132,6 @@ function patchAgent(Agent, defaultPort, wrap, proxy, direct) {
       done === undefined ||
       options.socketPath ||
       options.socket ||
-      options.lookup?.sallyportDirect ||
       // This Node's own support is on for this agent.
       this.options?.proxyEnv;
     const port = options?.port ?? defaultPort;
@@ -154,7 +139,10 @@ function patchAgent(Agent, defaultPort, wrap, proxy, direct) {
     openTunnel(proxy, options.host ?? "localhost", port, (error, tunnel) => {
       if (error !== null) return done(error);
       try {
-        done(null, wrap(original, this, options, tunnel));
+        done(
+          null,
+          wrap(tunnel, options, (o) => original.call(this, o)),
+        );
       } catch (thrown) {
         tunnel.destroy();
         done(thrown);
