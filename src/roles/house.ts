@@ -12,7 +12,7 @@ import type { KeyFetchPort } from "../edge/auth/key-set.ts";
 import { contentDecoders } from "../edge/content/decoders.ts";
 import { type OwnedLog, openLog } from "../edge/log/logger.ts";
 import { AddressGuard } from "../edge/net/address-guard.ts";
-import { Resolver } from "../edge/net/resolver.ts";
+import { Resolver, type ResolverOptions } from "../edge/net/resolver.ts";
 import { type Listener, openListener } from "../edge/proxy/listener.ts";
 import { OriginPool } from "../edge/proxy/origin-pool.ts";
 import { openRoute, type RouteServices } from "../edge/proxy/origin-route.ts";
@@ -51,6 +51,8 @@ export interface HouseOptions {
   readonly env: NodeJS.ProcessEnv;
   /** Started for the children of `run`: no admin port unless asked for. */
   readonly ephemeral?: boolean;
+  /** How names are resolved; the system's way by default. */
+  readonly resolver?: ResolverOptions;
 }
 
 export interface House {
@@ -106,7 +108,7 @@ class RunningHouse implements House {
     const { config } = first;
     this.log = openLog({ level: config.server.logLevel, secrets: config.secretValues });
     this.guard = new AddressGuard({
-      resolver: new Resolver(),
+      resolver: new Resolver(options.resolver),
       network: () => this.inForce.network,
       ownListeners: () => this.ownListeners(),
       localAddresses,
