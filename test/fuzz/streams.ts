@@ -145,8 +145,12 @@ export class Streams {
   /** How often line ends are bad; half of the streams have good ones, so that what comes later is reached. */
   private noise = 0;
 
-  constructor(random: Random) {
+  /** What requests name: "" for origin-form and a host called h, or the authority of absolute-form. */
+  private readonly authority: string;
+
+  constructor(random: Random, authority = "") {
     this.random = random;
+    this.authority = authority;
   }
 
   /** One to a few requests on one connection. */
@@ -174,11 +178,7 @@ export class Streams {
       ["get", "G(T", "XYZ", "", "GET ", " GET", "CONNECT", "PRI", "M-SEARCH"],
       0.05,
     );
-    const target = r.mostly(
-      ["/", "/a?b=c", "http://h/x", "*"],
-      ["", "/a b", "/\0", "/\xff", "/a#f", "h:1", "/\t"],
-      0.05,
-    );
+    const target = r.mostly(this.targets(), ["", "/a b", "/\0", "/\xff", "/a#f", "h:1", "/\t"], 0.05);
     const version = r.mostly(
       ["HTTP/1.1"],
       [
@@ -200,6 +200,11 @@ export class Streams {
     return empty + method + this.space() + target + this.space() + version + this.lineEnd() + this.message(true);
   }
 
+  private targets(): string[] {
+    if (this.authority === "") return ["/", "/a?b=c", "http://h/x", "*"];
+    return [`http://${this.authority}/`, `http://${this.authority}/a?b=c`, `http://${this.authority}`];
+  }
+
   private finalResponse(): string {
     const r = this.random;
     const version = r.mostly(["HTTP/1.1"], ["HTTP/1.0", "HTTP/2.0", "http/1.1", "HTTP/1.", "ICY", "HTTP/1.1 "], 0.03);
@@ -214,7 +219,7 @@ export class Streams {
 
   private message(request: boolean): string {
     const r = this.random;
-    let text = request && r.chance(0.96) ? `Host: h${this.lineEnd()}` : "";
+    let text = request && r.chance(0.96) ? `Host: ${this.authority || "h"}${this.lineEnd()}` : "";
     for (let n = r.below(4); n > 0; n--) text += this.field(r.chance(0.85) ? r.pick(PLAIN_NAMES) : this.name());
     const kind = r.next();
     let body = "";
