@@ -19,6 +19,7 @@ export interface StartOptions {
 /** A house started for children ends so many milliseconds after the last one went, or when none came. */
 const LINGER = 1000;
 const FIRST_CHILD = 30_000;
+const ONE_WISH = 1000;
 
 export function startCommand(version: string): Command {
   return new Command("start")
@@ -43,10 +44,14 @@ export async function start(options: StartOptions, version: string): Promise<voi
   }
   const { startHouse } = await import("../roles/house.ts");
   const house = await startHouse(houseOptions(options));
-  let ending = false;
+  let ending: number | null = null;
   const end = (why: string) => {
-    if (ending) process.exit(EXIT.no);
-    ending = true;
+    if (ending !== null) {
+      // A signal to the whole process group reaches us twice (npm passes its own on): that is no second wish.
+      if (performance.now() - ending > ONE_WISH) process.exit(EXIT.no);
+      return;
+    }
+    ending = performance.now();
     void shutDown(house, control, why);
   };
   let alone = options.forChildren ? setTimeout(() => end("no child came"), FIRST_CHILD) : undefined;
