@@ -87,7 +87,7 @@ function converse(socket: Socket, all: OriginConversation[], script: OriginScrip
       at = conversation.bytes.indexOf("\r\n\r\n", seen)
     ) {
       seen = at + 4;
-      if (/^[A-Z]+ [^\r\n]* HTTP\/1\.[01]\r\n/m.test(conversation.bytes.toString("latin1", 0, seen))) run();
+      if (/^[A-Z-]+ [^\r\n]* HTTP\/1\.[01]\r\n/m.test(conversation.bytes.toString("latin1", 0, seen))) run();
     }
     seen = Math.max(seen, conversation.bytes.length - 3);
   });
