@@ -57,7 +57,8 @@ test("a fixed and a random seed", { timeout: 180_000 }, async () => {
 async function checkOrigin(): Promise<void> {
   const allowed = new Map<string, number>();
   for (const record of engine.sink.records) {
-    if (record.kind !== "exchange" || record.decision !== "allow") continue;
+    // A body whose framing breaks after the head has gone out is recorded as refused, with the origin that saw its beginning.
+    if (record.kind !== "exchange" || (record.decision !== "allow" && record.origin === null)) continue;
     const key = withoutQuery(`${record.method} ${record.path}`);
     allowed.set(key, (allowed.get(key) ?? 0) + 1);
   }
