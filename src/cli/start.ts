@@ -65,6 +65,12 @@ export async function start(options: StartOptions, version: string): Promise<voi
   process.on("SIGTERM", () => end("SIGTERM"));
   process.on("SIGINT", () => end("SIGINT"));
   process.on("SIGHUP", () => void reload(house));
+  // A bug that nobody caught: nothing can be said of what the process would do next, so it ends (fail closed). What was
+  // answered is in the journal.
+  process.on("uncaughtException", (error) => {
+    notice(`an error of the proxy itself, which ends it: ${error.stack ?? error.message}`);
+    process.exit(EXIT.no);
+  });
   if (!options.forChildren) print(banner(house, version));
 }
 

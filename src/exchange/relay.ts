@@ -435,7 +435,7 @@ export class Relay implements ClientEvents, OriginEvents {
     this.ready = false;
     const x = this.x;
     x.timings.total = this.services.clock.tick() - x.startedAt;
-    x.onRecorded = recorded;
+    x.onRecorded = recorded === null ? null : (written) => this.recorded(recorded, written);
     this.services.pipeline.onComplete(x, (error) => {
       this.services.log.error({ err: error, id: x.id }, "a stage failed at the end of an exchange");
       // Without a record nothing is released (invariant 2).
@@ -444,6 +444,15 @@ export class Relay implements ClientEvents, OriginEvents {
       waiting?.(false);
     });
     this.services.done(x);
+  }
+
+  private recorded(end: (written: boolean) => void, written: boolean): void {
+    try {
+      end(written);
+    } catch (error) {
+      this.services.log.error({ err: error, id: this.x.id }, "an exchange failed at its end");
+      this.client.abort();
+    }
   }
 
   private touch(): void {

@@ -86,7 +86,9 @@ class RunningHouse implements House {
   private readonly load: () => Promise<InForce>;
   private inForce: InForce;
   private readonly log: OwnedLog;
-  private readonly wheel = new TimerWheel();
+  private readonly wheel = new TimerWheel((error) =>
+    this.log.error({ err: error }, "a deadline failed inside the proxy"),
+  );
   private readonly metrics: PrometheusMetrics;
   private readonly listeners = new Set<Listener>();
   private readonly open_ = new Set<{ drain(): void; destroy(): void }>();

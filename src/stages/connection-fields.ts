@@ -2,7 +2,7 @@
 // refuses loops. Framing fields stay where they are: the serialiser writes its own in their place.
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
-import { allValues, type Fields } from "../http/fields.ts";
+import type { Fields } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
 import { ProxyError } from "../shared/errors.ts";
 
@@ -56,10 +56,12 @@ function refuseLoop(fields: Fields, pseudonym: string): void {
 /** What Connection names besides the usual options, lower case; null: nothing. */
 function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
   let names: Set<string> | null = null;
-  for (const value of [...allValues(fields, "connection"), ...allValues(fields, "proxy-connection")]) {
-    for (const part of value.split(",")) {
+  for (let i = 0; i < fields.length; i += 2) {
+    const field = fields[i] as string;
+    if ((field.length !== 10 && field.length !== 16) || !CONNECTION.test(field)) continue;
+    for (const part of (fields[i + 1] as string).split(",")) {
       const name = part.trim().toLowerCase();
-      if (name === "" || name === "close" || name === "keep-alive" || name === "upgrade") continue;
+      if (USUAL.has(name)) continue;
       if (END_TO_END.test(name) || injected(x, name))
         throw new ProxyError("malformed-request", "Connection names an end-to-end field");
       names ??= new Set();
@@ -68,6 +70,8 @@ function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
   }
   return names;
 }
+const CONNECTION = /^(?:proxy-)?connection$/i;
+const USUAL: ReadonlySet<string> = new Set(["", "close", "keep-alive", "upgrade"]);
 
 const injected = (x: Exchange, name: string): boolean =>
   x.decision?.plan.requestEdits.some((edit) => edit.name.toLowerCase() === name) ?? false;

@@ -412,7 +412,11 @@ export class ClientConnection implements ClientSide {
   }
 
   outgoingDrained(): void {
-    this.relay?.clientDrained();
+    try {
+      this.relay?.clientDrained();
+    } catch (error) {
+      this.broke(error);
+    }
   }
 
   // ---- endings --------------------------------------------------------------------------------------------------------

@@ -126,7 +126,11 @@ export class OriginConnection implements OriginSide {
   }
 
   outgoingDrained(): void {
-    this.events?.originDrained();
+    try {
+      this.events?.originDrained();
+    } catch (error) {
+      this.broke(error as Error);
+    }
   }
 
   abort(): void {

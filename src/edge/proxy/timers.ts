@@ -31,7 +31,11 @@ export class TimerWheel {
   private readonly began = performance.now();
   private readonly timer: NodeJS.Timeout;
 
-  constructor() {
+  private readonly failed: (error: unknown) => void;
+
+  /** `failed` is told of what an owner threw. */
+  constructor(failed: (error: unknown) => void) {
+    this.failed = failed;
     this.timer = setInterval(() => this.advance(), TICK);
     this.timer.unref();
   }
@@ -54,6 +58,16 @@ export class TimerWheel {
     (this.slots[slot] as Deadline[]).push(deadline);
   }
 
+  /** A bug in one owner costs that owner its deadline, and nobody else. */
+  private expire(deadline: Deadline): void {
+    try {
+      deadline.owner?.expire();
+    } catch (error) {
+      deadline.stop();
+      this.failed(error);
+    }
+  }
+
   /** Catches up with the monotonic clock, so that a stalled loop fires late but fires everything. */
   private advance(): void {
     const target = Math.floor((performance.now() - this.began) / TICK) * TICK;
@@ -62,7 +76,7 @@ export class TimerWheel {
       const slot = this.slots[(this.now / TICK) % SLOTS] as Deadline[];
       if (slot.length === 0) continue;
       for (const deadline of slot.splice(0)) {
-        if (deadline.owner !== null && deadline.at <= this.now) deadline.owner.expire();
+        if (deadline.owner !== null && deadline.at <= this.now) this.expire(deadline);
         if (deadline.owner !== null) this.place(deadline);
       }
     }
