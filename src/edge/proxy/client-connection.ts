@@ -52,7 +52,6 @@ export class ClientConnection implements ClientSide {
   private consuming = false;
   private halfClosed = false;
   private discarded = 0;
-  private served = 0;
   // framing of the response
   private responseChunked = false;
   private readonly overLimit: boolean;
@@ -131,7 +130,6 @@ export class ClientConnection implements ClientSide {
   }
 
   private begin(head: Head): void {
-    this.served++;
     this.version = head.minor === 0 ? "1.0" : "1.1";
     this.keep = !head.close && (head.minor === 1 || head.keepAlive) && !this.services.draining();
     this.length = head.chunked ? -1 : Math.max(0, head.length);
@@ -378,10 +376,8 @@ export class ClientConnection implements ClientSide {
     if (this.state === "body") this.state = "wait";
     this.chunked = null;
     this.input.clear();
-    this.stopped = true;
     this.unpause();
   }
-  private stopped = false;
 
   takeSocket(): RawConnection | null {
     if (this.state === "gone") return null;
