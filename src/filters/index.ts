@@ -12,6 +12,7 @@ import { extensionMatcher } from "./extension.ts";
 import { mediaTypeMatcher } from "./media-type.ts";
 import { patternMatcher } from "./pattern.ts";
 import type { ContentRuleInput, Place } from "./schema.ts";
+import { secretMatchers } from "./secrets.ts";
 import { textMatcher } from "./text.ts";
 
 export { contentRuleSchema } from "./schema.ts";
@@ -70,6 +71,8 @@ export function compileContent(rules: readonly ContentRuleInput[], options: Cont
   return compiler.plan();
 }
 
+const FILTERS = ["text", "pattern", "media-type", "extension", "secrets"] as const;
+
 type Entry = {
   [K in "text" | "pattern" | "media-type" | "extension"]?: string | string[] | undefined;
 } & {
@@ -79,6 +82,7 @@ type Entry = {
   status?: number | undefined;
   message?: string | undefined;
   with?: string | undefined;
+  secrets?: true | undefined;
 };
 
 interface MutableSide {
@@ -115,16 +119,16 @@ class Compiler {
       return;
     }
     const entry = rule[action];
-    if (entry === "secrets") this.#problem([index, action], "secrets: not supported in this version");
-    else this.#addEntry(action, entry as Entry, index);
+    this.#addEntry(action, entry === "secrets" ? { secrets: true } : (entry as Entry), index);
   }
 
   #addEntry(action: ContentAction, entry: Entry, index: number): void {
-    const given = (["text", "pattern", "media-type", "extension"] as const).filter((key) => entry[key] !== undefined);
+    const given = FILTERS.filter((key) => entry[key] !== undefined);
     const key = given[0];
     if (key === undefined || given.length > 1) {
-      this.#problem([index, action], "write exactly one of text, pattern, media-type and extension");
-    } else if (key === "text" || key === "pattern") this.#addText(action, key, entry, index);
+      this.#problem([index, action], `write exactly one of ${FILTERS.join(", ")}`);
+    } else if (key === "secrets") this.#addSecrets(action, entry, index);
+    else if (key === "text" || key === "pattern") this.#addText(action, key, entry, index);
     else this.#addHead(action, key, entry, index);
   }
 
@@ -144,6 +148,20 @@ class Compiler {
       const rule: TextRule = { ...this.#common(action, entry, title, index), matcher };
       for (const side of this.#sides(entry)) for (const p of places) side[p].push(rule);
     });
+  }
+
+  /** What must not leave, so the response is left alone unless the entry says otherwise. */
+  #addSecrets(action: ContentAction, given: Entry, index: number): void {
+    const entry: Entry = { ...given, on: given.on ?? "request" };
+    const places: Place[] = given.in === undefined ? ["body", "fields", "query", "path", "host"] : listOf(given.in);
+    const title = this.#title(action, "secrets", entry, index, places);
+    for (const { kind, matcher, host } of secretMatchers(this.#options.secrets ?? [], this.#maxMatch)) {
+      const common = { ...this.#common(action, entry, title, index), label: `content[${index}] (${kind})` };
+      for (const side of this.#sides(entry)) {
+        for (const p of places) if (p !== "host") side[p].push({ ...common, matcher });
+        if (host !== null && places.includes("host")) side.host.push({ ...common, matcher: host });
+      }
+    }
   }
 
   #addHead(action: ContentAction, key: "media-type" | "extension", entry: Entry, index: number): void {
@@ -189,10 +207,11 @@ class Compiler {
   /** Never holds a configured secret, even where an operator wrote one as a keyword. */
   #title(action: ContentAction, key: keyof Entry, entry: Entry, index: number, places: string[]): string {
     let values = listOf(entry[key] as string | string[]).join(", ");
+    if (key === "secrets") values = "";
     for (const { value } of this.#options.secrets ?? [])
       if (value !== "") values = values.replaceAll(value, "(secret)");
     const where = places.length > 0 ? ` in ${places.join(", ")}` : "";
-    const title = `content[${index}]: ${action} ${key} ${clip(values)}${where} on ${entry.on ?? "both"}`;
+    const title = `content[${index}]: ${action} ${key}${values === "" ? "" : ` ${clip(values)}`}${where} on ${entry.on ?? "both"}`;
     this.#describe.push(title);
     return title;
   }

@@ -3,7 +3,7 @@ import { z } from "zod";
 
 const oneOrMore = (what: string) => z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(what);
 
-const place = z.enum(["body", "fields", "query", "path"]);
+const place = z.enum(["body", "fields", "query", "path", "host"]);
 
 const what = {
   text: oneOrMore(
@@ -16,12 +16,18 @@ const what = {
     "A media type such as image/png or image/*. Content without one is application/octet-stream.",
   ).optional(),
   extension: oneOrMore("A file name extension such as exe, of the path or of Content-Disposition.").optional(),
+  secrets: z
+    .literal(true)
+    .optional()
+    .describe(
+      "The configured secrets in every usual encoding, providers' tokens by their format and checksum, and private keys. Default: on requests, everywhere.",
+    ),
   "ignore-case": z.boolean().optional().describe("Letters match in either case."),
   in: z
     .union([place, z.array(place).min(1)])
     .optional()
     .describe(
-      "Where `text` and `pattern` look. Default: body, fields, query and path; for `redact`: body, fields and query.",
+      "Where `text` and `pattern` look. Default: body, fields, query and path; for `redact`: body, fields and query. `host` is the name that is asked for, in lower case.",
     ),
   on: z.enum(["request", "response", "both"]).optional().describe("Which direction. Default: both."),
 };

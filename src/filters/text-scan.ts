@@ -12,8 +12,8 @@ export type Following = "more" | "pause" | "end";
 /** Gets a match (offsets in the stream). True: nothing more of this rule matters. */
 export type OnMatch = (rule: TextRule, start: number, end: number) => boolean;
 
-/** Bytes before the first undecided one that a pattern may look back at: a whole character, and room to align. */
-const CONTEXT = 8;
+/** Bytes before the first undecided one that a matcher may look back at: a whole character, an escape, and room to align. */
+const CONTEXT = 16;
 
 export class TextScan {
   readonly #rules: readonly TextRule[];

@@ -76,6 +76,7 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
   const hasContent = x.requestLength !== 0;
   for (const rule of rules.head)
     if (rule.matcher.matches({ path: forward.path, fields: forward.fields, hasContent })) side.matched(rule, "head");
+  scanHost(side);
   scanTarget(side);
   scanFields(side, forward.fields, "fields");
   if (!hasContent || rules.body.length === 0) return;
@@ -86,6 +87,17 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
     if (codings.length === 0 && x.requestLength > plan.scanLimit)
       side.unscannable(`it has more than ${plan.scanLimit} bytes, the scan limit`);
   }
+}
+
+/** The name that the client asked for, before it is asked for in the DNS; also with its labels joined. */
+function scanHost(side: ContentSide): void {
+  const { host } = side.x.received;
+  const joined = host.replaceAll(".", "");
+  for (const rule of side.rules.host)
+    if (matchesText(rule, host, false) || matchesText(rule, joined, false)) {
+      // A name cannot be replaced: it is blocked.
+      if (side.matched(rule, "host")) throw side.blocked(rule, "host");
+    }
 }
 
 function scanTarget(side: ContentSide): void {

@@ -1,6 +1,7 @@
 // The content codings that can be undone, and chains of them.
 import type { Decoder, Decoders } from "../../filters/decoder.ts";
 import { brotliDecoder, deflateDecoder, gzipDecoder } from "./zlib-decoder.ts";
+import { zstdDecoder } from "./zstd-decoder.ts";
 
 type Out = (plain: Uint8Array) => void;
 
@@ -8,6 +9,7 @@ const CODINGS: Readonly<Record<string, (out: Out) => Decoder>> = {
   gzip: gzipDecoder,
   deflate: deflateDecoder,
   br: brotliDecoder,
+  zstd: zstdDecoder,
 };
 
 /** More codings on one body than anybody stacks in earnest. */

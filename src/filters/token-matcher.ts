@@ -1,0 +1,114 @@
+// Finds providers' tokens: their beginnings in one pass, and then, there, the rest of the format.
+import type { Match, TextMatcher } from "./content-plan.ts";
+import { LiteralSet } from "./literal-set.ts";
+import { TOKEN_FORMATS, type TokenFormat } from "./token-formats.ts";
+
+interface Prepared {
+  readonly format: TokenFormat;
+  readonly anchor: Buffer;
+  /** 1 for each byte that may stand in the body. */
+  readonly body: Uint8Array;
+  readonly rest: { readonly text: Buffer; readonly body: Uint8Array; readonly length: number } | null;
+}
+
+/** Fewer different characters are a placeholder. */
+const FEWEST_DIFFERENT = 7;
+
+export class TokenMatcher implements TextMatcher {
+  readonly exact = false;
+  readonly longest: number;
+  readonly #formats: readonly Prepared[];
+  readonly #anchors: LiteralSet;
+  readonly #lower: boolean;
+
+  /** `lower`: the text has lost its case (host names), so that checksums cannot be compared. */
+  constructor(formats: readonly TokenFormat[] = TOKEN_FORMATS, lower = false) {
+    this.#formats = formats.map((format) => prepare(format, lower));
+    this.#anchors = new LiteralSet(this.#formats.map((f) => f.anchor));
+    this.#lower = lower;
+    this.longest = Math.max(...this.#formats.map((f) => f.anchor.length + f.format.max + restLength(f) + 1));
+  }
+
+  find(text: Buffer, from: number, to: number): Match | null {
+    let hit = this.#anchors.find(text, from, to);
+    while (hit !== null) {
+      const { start } = hit;
+      for (const prepared of this.#formats) {
+        const end = this.#tokenEnd(prepared, text, start, to);
+        if (end > 0) return { start, end };
+      }
+      hit = this.#anchors.find(text, start + 1, to);
+    }
+    return null;
+  }
+
+  /** Where the token that begins at `start` ends, or 0 where there is none of this format. */
+  #tokenEnd(prepared: Prepared, text: Buffer, start: number, to: number): number {
+    const { format, anchor, body, rest } = prepared;
+    const bodyStart = start + anchor.length;
+    if (bodyStart + format.min > to || anchor.compare(text, start, bodyStart) !== 0) return 0;
+    let end = runEnd(text, body, bodyStart, Math.min(to, bodyStart + format.max));
+    if (end - bodyStart < format.min) return 0;
+    if (rest !== null) {
+      const more = end + rest.text.length;
+      if (more + rest.length > to || rest.text.compare(text, end, more) !== 0) return 0;
+      end = runEnd(text, rest.body, more, more + rest.length);
+      if (end < more + rest.length) return 0;
+    }
+    if (format.alone === true && !standsAlone(text, start, end, to, body)) return 0;
+    return this.#plausible(format, text.toString("latin1", start, end), anchor.length) ? end : 0;
+  }
+
+  #plausible(format: TokenFormat, token: string, anchorLength: number): boolean {
+    const body = token.slice(anchorLength);
+    if (new Set(body).size < FEWEST_DIFFERENT || body.includes("EXAMPLE")) return false;
+    if (this.#lower) return /\d/.test(body);
+    if (format.check !== undefined) return format.check(token);
+    // Words with hyphens are no random text.
+    return !/^[a-z_.-]+$/.test(body);
+  }
+}
+
+function prepare(format: TokenFormat, lower: boolean): Prepared {
+  const rest = format.rest;
+  return {
+    format,
+    anchor: Buffer.from(lower ? format.anchor.toLowerCase() : format.anchor, "latin1"),
+    body: classOf(format.body, lower),
+    rest:
+      rest === undefined
+        ? null
+        : {
+            text: Buffer.from(lower ? rest.text.toLowerCase() : rest.text, "latin1"),
+            body: classOf(rest.body, lower),
+            length: rest.length,
+          },
+  };
+}
+
+const restLength = (f: Prepared): number => (f.rest === null ? 0 : f.rest.text.length + f.rest.length);
+
+function classOf(body: string, lower: boolean): Uint8Array {
+  const pattern = new RegExp(`[${body}]`);
+  const table = new Uint8Array(256);
+  for (let byte = 0; byte < 128; byte++) {
+    const character = String.fromCharCode(byte);
+    if (!pattern.test(character)) continue;
+    table[lower ? character.toLowerCase().charCodeAt(0) : byte] = 1;
+  }
+  return table;
+}
+
+function runEnd(text: Buffer, body: Uint8Array, from: number, to: number): number {
+  let at = from;
+  while (at < to && body[text[at] as number] === 1) at++;
+  return at;
+}
+
+/** Nothing of the body's kind before it, other than an escape (`%22`, `\n`, `\u0022`), and nothing after it. */
+function standsAlone(text: Buffer, start: number, end: number, to: number, body: Uint8Array): boolean {
+  if (end < to && body[text[end] as number] === 1) return false;
+  if (start === 0 || body[text[start - 1] as number] === 0) return true;
+  const before = text.toString("latin1", Math.max(0, start - 6), start);
+  return /(?:%[0-9A-Fa-f]{2}|\\[nrt]|\\u[0-9A-Fa-f]{4})$/.test(before);
+}
