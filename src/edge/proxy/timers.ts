@@ -11,12 +11,24 @@ export interface Expires {
 }
 
 export class Deadline {
-  /** Milliseconds on the wheel's clock. */
-  at: number;
   owner: Expires | null;
-  constructor(owner: Expires, at: number) {
+  /** The tick at which it is looked at next; entries of other ticks are stale. */
+  tick = 0;
+  private when: number;
+  private readonly wheel: TimerWheel;
+  constructor(wheel: TimerWheel, owner: Expires, at: number) {
+    this.wheel = wheel;
     this.owner = owner;
-    this.at = at;
+    this.when = at;
+  }
+  /** Milliseconds on the wheel's clock. */
+  get at(): number {
+    return this.when;
+  }
+  /** Later costs an assignment; sooner than it would be looked at costs one more entry on the wheel. */
+  set at(at: number) {
+    this.when = at;
+    if (at < this.tick * TICK - TICK && this.owner !== null) this.wheel.place(this);
   }
   stop(): void {
     this.owner = null;
@@ -42,7 +54,7 @@ export class TimerWheel {
 
   /** A deadline `ms` from now. */
   start(owner: Expires, ms: number): Deadline {
-    const deadline = new Deadline(owner, this.now + ms);
+    const deadline = new Deadline(this, owner, this.now + ms);
     this.place(deadline);
     return deadline;
   }
@@ -51,11 +63,12 @@ export class TimerWheel {
     clearInterval(this.timer);
   }
 
-  private place(deadline: Deadline): void {
+  /** Enters a deadline at the tick at which it is to be looked at. */
+  place(deadline: Deadline): void {
     const current = this.now / TICK;
     const due = Math.ceil(Math.min(deadline.at, Number.MAX_SAFE_INTEGER) / TICK);
-    const slot = Math.min(Math.max(due, current + 1), current + SLOTS - 1) % SLOTS;
-    (this.slots[slot] as Deadline[]).push(deadline);
+    deadline.tick = Math.min(Math.max(due, current + 1), current + SLOTS - 1);
+    (this.slots[deadline.tick % SLOTS] as Deadline[]).push(deadline);
   }
 
   /** A bug in one owner costs that owner its deadline, and nobody else. */
@@ -73,11 +86,13 @@ export class TimerWheel {
     const target = Math.floor((performance.now() - this.began) / TICK) * TICK;
     while (this.now < target) {
       this.now += TICK;
-      const slot = this.slots[(this.now / TICK) % SLOTS] as Deadline[];
+      const tick = this.now / TICK;
+      const slot = this.slots[tick % SLOTS] as Deadline[];
       if (slot.length === 0) continue;
       for (const deadline of slot.splice(0)) {
-        if (deadline.owner !== null && deadline.at <= this.now) this.expire(deadline);
-        if (deadline.owner !== null) this.place(deadline);
+        if (deadline.owner === null || deadline.tick !== tick) continue;
+        if (deadline.at <= this.now) this.expire(deadline);
+        if (deadline.owner !== null && deadline.tick === tick) this.place(deadline);
       }
     }
   }
