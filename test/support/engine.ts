@@ -7,7 +7,7 @@ import type { KeyFetchPort } from "../../src/edge/auth/key-set.ts";
 import { contentDecoders } from "../../src/edge/content/decoders.ts";
 import { AddressGuard } from "../../src/edge/net/address-guard.ts";
 import { Resolver } from "../../src/edge/net/resolver.ts";
-import { openListener } from "../../src/edge/proxy/listener.ts";
+import { type Listener, openListener } from "../../src/edge/proxy/listener.ts";
 import { OriginPool } from "../../src/edge/proxy/origin-pool.ts";
 import { openRoute, type RouteServices } from "../../src/edge/proxy/origin-route.ts";
 import type { ProxyServices } from "../../src/edge/proxy/services.ts";
@@ -19,6 +19,7 @@ import { LeafCache } from "../../src/edge/tls/leaf-cache.ts";
 import { classifyClientTlsError, clientTlsHint } from "../../src/edge/tls/tls-errors.ts";
 import { Pipeline } from "../../src/exchange/pipeline.ts";
 import { refuseExchange } from "../../src/exchange/refusal.ts";
+import type { Origins } from "../../src/exchange/sides.ts";
 import { type InForce, loadInForce } from "../../src/roles/in-force.ts";
 import { theLine } from "../../src/stages/index.ts";
 import { CollectingSink } from "./collecting-sink.ts";
@@ -38,6 +39,13 @@ export interface EngineOptions {
   readonly policy: string;
   /** Name servers; none: names are not resolved (their questions go nowhere). */
   readonly servers?: readonly string[];
+  /** Something else than our own engine speaks HTTP on both sides: the reference implementation. */
+  readonly instead?: HttpSides;
+}
+
+export interface HttpSides {
+  origins(route: RouteServices): Origins;
+  listen(services: ProxyServices): Promise<Listener>;
 }
 
 const CLOCK = { now: () => Date.now(), tick: () => performance.now() };
@@ -58,8 +66,9 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const ca = await openCa({ dir: flags.ca, now: Date.now });
   const sink = new CollectingSink();
   const complaints: string[] = [];
-  const services = servicesOf(inForce, ca, sink, complaints, options.servers ?? ["127.0.0.1:9"]);
-  const listener = await openListener(services, { host: "127.0.0.1", port: 0, tls: null });
+  const services = servicesOf(inForce, ca, sink, complaints, options);
+  const listener = await (options.instead?.listen(services) ??
+    openListener(services, { host: "127.0.0.1", port: 0, tls: null }));
   return {
     port: listener.address.port,
     sink,
@@ -79,16 +88,20 @@ function servicesOf(
   ca: Ca,
   sink: CollectingSink,
   complaints: string[],
-  servers: readonly string[],
+  options: EngineOptions,
 ): ProxyServices {
   const { config } = inForce;
   const metrics = new PrometheusMetrics({ version: "test", process: false });
-  const wheel = new TimerWheel();
   const complain = (event: object, message: string): void => {
     complaints.push(`${message} ${JSON.stringify(event)}`);
   };
+  const wheel = new TimerWheel((error) => complain({ error: String(error) }, "a deadline failed"));
   const guard = new AddressGuard({
-    resolver: new Resolver({ servers, hostsFile: "/nonexistent", resolvConf: "/nonexistent" }),
+    resolver: new Resolver({
+      servers: options.servers ?? ["127.0.0.1:9"],
+      hostsFile: "/nonexistent",
+      resolvConf: "/nonexistent",
+    }),
     network: () => inForce.network,
     ownListeners: () => [],
     localAddresses: () => [],
@@ -113,7 +126,7 @@ function servicesOf(
   return {
     ...shared,
     pipeline,
-    origins: new OriginPool({ ...route, wheel, metrics }),
+    origins: options.instead?.origins(route) ?? new OriginPool({ ...route, wheel, metrics }),
     log: { debug: () => {}, info: () => {}, warn: complain, error: complain },
     coarse: wheel,
     metrics,
