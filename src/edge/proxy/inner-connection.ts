@@ -14,6 +14,8 @@ import { sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
 import { opaqueTunnel } from "./tunnel.ts";
 
+/** How HTTP/2 with prior knowledge begins (RFC 9113 section 3.4): no other request has this method. */
+const PREFACE = "PRI ";
 const ipLiteral = (host: string): boolean => host.includes(":") || /^\d+\.\d+\.\d+\.\d+$/.test(host);
 
 export class InnerConnection {
@@ -23,7 +25,7 @@ export class InnerConnection {
   private readonly deadline: Deadline;
   private secured: tls.TLSSocket | null = null;
   private over = false;
-  private readonly onData = (b: Buffer): void => this.bytes(b);
+  private readonly onData = (b: Buffer): void => this.guarded(() => this.bytes(b));
   private readonly onClosed = (): void => this.ended();
 
   constructor(connect: Connect, socket: net.Socket, rest: Buffer) {
@@ -50,10 +52,27 @@ export class InnerConnection {
     else this.opaque();
   }
 
+  /** A bug costs one connection. */
+  private guarded(work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.connect.conn.services.log.error({ err: error }, "a connection failed inside the proxy");
+      this.over = false;
+      this.fail("internal", "an error of the proxy itself");
+    }
+  }
+
   private clearText(): void {
     this.leave();
     const facts = this.innerFacts({ intercepted: false, sni: null, sniMismatch: false, alias: null });
-    const inner = new ClientConnection(this.connect.conn.services, this.socket, this.socket, facts, "http");
+    const { services } = this.connect.conn;
+    if (services.http2 !== null && this.held.toString("latin1", 0, PREFACE.length) === PREFACE) {
+      this.socket.unshift(this.held);
+      services.http2(this.socket, facts);
+      return;
+    }
+    const inner = new ClientConnection(services, this.socket, this.socket, facts, "http");
     inner.receive(this.held);
     this.socket.resume();
   }
@@ -75,7 +94,7 @@ export class InnerConnection {
     const leaf = services.leafFor(host);
     if (leaf instanceof Promise)
       leaf.then(
-        (context) => this.handshake(context),
+        (context) => this.guarded(() => this.handshake(context)),
         (error) => this.fail("internal", "no certificate could be made", error),
       );
     else this.handshake(leaf);
@@ -98,7 +117,7 @@ export class InnerConnection {
     this.secured = secured;
     secured.on("error", this.onTlsError);
     secured.on("close", this.onClosed);
-    secured.once("secure", () => this.secure(secured));
+    secured.once("secure", () => this.guarded(() => this.secure(secured)));
   }
 
   private readonly onTlsError = (error: Error): void => {
