@@ -25,6 +25,7 @@ export interface Setup extends ContentOptions {
   readonly rules: readonly unknown[];
   readonly method?: string;
   readonly path?: string;
+  readonly host?: string;
   readonly fields?: Fields;
   readonly length?: number;
   readonly limits?: Partial<Limits>;
@@ -56,7 +57,7 @@ export function exchange(setup: Setup): Exchange {
   const head = {
     method: setup.method ?? "POST",
     scheme: "https" as const,
-    host: "a.example",
+    host: setup.host ?? "a.example",
     port: 443,
     path: setup.path ?? "/",
     version: "1.1" as const,

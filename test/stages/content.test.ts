@@ -547,3 +547,79 @@ it("frees a decoder that is given up", async () => {
   await new Promise((resolve) => setTimeout(resolve, 50));
   expect(x.sentDecoded?.bytes).toBe(0);
 });
+
+describe("secrets", () => {
+  const SECRET = "hunter2-and-more/";
+  const secrets = [{ name: "s", value: SECRET }];
+  const base: Setup = { rules: [{ block: "secrets" }], secrets };
+  const base64 = Buffer.from(`x:${SECRET}`).toString("base64");
+  const label = Buffer.from(SECRET).toString("hex");
+
+  it.each([
+    ["a query", { path: `/?q=${encodeURIComponent(SECRET)}` }],
+    ["a query, encoded twice", { path: `/?q=${encodeURIComponent(encodeURIComponent(SECRET))}` }],
+    ["a path", { path: `/${base64}` }],
+    ["a field", { fields: ["Cookie", `a=${SECRET}`] }],
+    ["Basic authentication", { fields: ["Authorization", `Basic ${base64}`] }],
+    ["the User-Agent", { fields: ["User-Agent", label] }],
+    ["a field's name", { fields: [`x-${label}`, "1"] }],
+    ["a host name", { host: `${label}.evil.example` }],
+    ["a host name, over several labels", { host: `${label.slice(0, 9)}.${label.slice(9)}.evil.example` }],
+  ] as [string, Partial<Setup>][])("are blocked in %s, before the origin is asked", (_, where) => {
+    const error = refusal(() => request({ ...base, ...where }));
+    expect(error.reason).toBe("content-blocked");
+    expect(error.message).toContain("known-secret");
+    expect(error.message).not.toContain(SECRET);
+  });
+
+  it("do not stop what has none", () => {
+    request({ ...base, path: "/a?b=c", fields: ["Cookie", "d=e"], host: "api.github.com" });
+  });
+
+  it.each(CODINGS)("are found in bodies in %s, however they are cut", async (coding, encode) => {
+    const body = encode(Buffer.from(`{"a":"${noise(50)}","b":"${SECRET.replace("/", "\\/")}"}`));
+    for (const chunks of [[body], bytewise(body)]) {
+      const sent = await sendRequest({ ...base, fields: ["content-encoding", coding] }, chunks);
+      expect([sent.error?.reason, sent.out.length]).toEqual(["content-blocked", 0]);
+    }
+  });
+
+  it("are found in responses and event streams where a rule says so, split over two events as well", async () => {
+    const rules = [{ block: { secrets: true, on: "response" } }];
+    const type = ["content-type", "text/event-stream"];
+    const one = await sendResponse({ rules, secrets }, type, bytewise(Buffer.from(`data: a\n\ndata: ${SECRET}\n\n`)));
+    expect([one.error?.reason, one.out.toString()]).toEqual(["content-blocked", "data: a\n\n"]);
+    const left = await sendResponse(base, type, [Buffer.from(`data: ${SECRET}\n\n`)]);
+    expect(left.error).toBe(null);
+  });
+
+  it("are only noted by report, and never written down", () => {
+    const x = request({ ...base, rules: [{ report: "secrets" }], path: `/${SECRET}` });
+    expect(x.notes).toEqual(["content-reported:r1:content[0] (known-secret):request"]);
+    expect(x.decision?.plan.content?.describe.join()).not.toContain(SECRET);
+  });
+});
+
+it("zstd bodies are decoded like the others", async () => {
+  // "x" 300 times, the keyword, "y" 300 times: zstd -19.
+  const body = Buffer.from("KLUv/QRo7QAAmHhtYWxpY2lvdXNfcGF0dGVybnkCAFCAGlBUIAS9lhM5", "base64");
+  for (const chunks of [[body], bytewise(body)]) {
+    const sent = await sendRequest({ rules: [block], fields: ["content-encoding", "zstd"] }, chunks);
+    expect([sent.error?.reason, sent.out.length]).toEqual(["content-blocked", 0]);
+    const clean = await sendRequest({ rules: [redact], fields: ["content-encoding", "zstd"] }, chunks);
+    expect(clean.out.equals(body)).toBe(true);
+    const changed = await sendRequest(
+      { rules: [{ redact: { text: KEYWORD, with: "-" } }], fields: ["content-encoding", "gzip, zstd", "x", "y"] },
+      chunks,
+    );
+    expect(changed.error?.reason).toBe("undecodable-request");
+  }
+});
+
+it("a bomb in zstd is stopped by its ratio", async () => {
+  const block4 = Buffer.from([0x02, 0x00, 0x10, 0x00]);
+  const body = Buffer.concat([Buffer.from("28b52ffd0068", "hex"), ...Array.from({ length: 4000 }, () => block4)]);
+  const got = await sendRequest({ rules: [block], fields: ["content-encoding", "zstd"] }, [body]);
+  expect(got.error?.reason).toBe("decode-limit");
+  expect(got.x.sentDecoded?.bytes).toBeLessThan(8 * 1024 * 1024);
+});

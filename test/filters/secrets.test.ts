@@ -1,0 +1,193 @@
+import { generateKeyPairSync } from "node:crypto";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { base62, crc32 } from "../../src/filters/crc32.ts";
+import { LiteralSet } from "../../src/filters/literal-set.ts";
+import { secretMatchers } from "../../src/filters/secrets.ts";
+import { TOKEN_FORMATS } from "../../src/filters/token-formats.ts";
+import { positives } from "./corpus/positives.ts";
+
+const SECRET = 'p@ss/w+rd "é&<1>\\=~';
+const MATCHERS = secretMatchers([{ value: SECRET }, { value: "short" }], 4096);
+
+const found = (text: string | Buffer): string[] => {
+  const bytes = Buffer.from(text as string);
+  return MATCHERS.filter((m) => m.matcher.find(bytes, 0, bytes.length) !== null).map((m) => m.kind);
+};
+const foundInHost = (host: string): boolean =>
+  MATCHERS.some((m) => m.host?.find(Buffer.from(host), 0, host.length) != null);
+
+describe("a configured secret is found", () => {
+  const raw = Buffer.from(SECRET);
+  const hex = raw.toString("hex");
+  const padded = (n: number) => Buffer.concat([Buffer.alloc(n, "x"), raw, Buffer.from("tail")]);
+  const json = JSON.stringify({ a: SECRET });
+  const cases: [string, string | Buffer][] = [
+    ["as it is", `x${SECRET}y`],
+    ["base64", raw.toString("base64")],
+    ["base64 at the first alignment", padded(3).toString("base64")],
+    ["base64 at the second alignment", padded(4).toString("base64")],
+    ["base64 at the third alignment", padded(5).toString("base64")],
+    ["base64url at each alignment", [3, 4, 5].map((n) => padded(n).toString("base64url")).join(" ")],
+    ["Basic authentication", `Basic ${Buffer.from(`user:${SECRET}`).toString("base64")}`],
+    ["hexadecimal", hex],
+    ["hexadecimal in capitals", hex.toUpperCase()],
+    ["percent-encoded", encodeURIComponent(SECRET)],
+    ["percent-encoded in small letters", encodeURIComponent(SECRET).replace(/%../g, (e) => e.toLowerCase())],
+    ["percent-encoded twice", encodeURIComponent(encodeURIComponent(SECRET))],
+    ["percent-encoded byte by byte", hex.replace(/../g, "%$&")],
+    ["in a form", new URLSearchParams({ a: SECRET }).toString().replaceAll("%7E", "~")],
+    ["in JSON", json],
+    ["in JSON in ASCII", json.replace("é", "\\u00e9")],
+    ["in JSON with escaped slashes", json.replace("/", "\\/")],
+    ["in JSON all in escapes", [...SECRET].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).join("")],
+    ["in JSON with escaped markup", json.replace(/[<>&]/g, (c) => `\\u00${c.charCodeAt(0).toString(16)}`)],
+    ["in HTML", "<p>p@ss/w+rd &quot;é&amp;&lt;1&gt;\\=~</p>"],
+    ["in UTF-16", Buffer.from(SECRET, "utf16le")],
+    ["in UTF-16, big-endian", Buffer.from(SECRET, "utf16le").swap16()],
+  ];
+  it.each(cases)("%s", (_, text) => {
+    expect(found(text)).toEqual(["known-secret"]);
+  });
+
+  it.each([
+    ["nothing", ""],
+    ["a secret of less than eight characters", "short"],
+    ["a part", SECRET.slice(0, -1)],
+    ["another", "p@ss/w-rd"],
+  ])("but not in %s", (_, text) => {
+    expect(found(text)).toEqual([]);
+  });
+
+  it("in any text at any place, in any form", () => {
+    const secret = fc.string({ minLength: 8, maxLength: 40, unit: "grapheme-ascii" });
+    fc.assert(
+      fc.property(
+        secret,
+        fc.uint8Array({ maxLength: 20 }),
+        fc.uint8Array({ maxLength: 20 }),
+        (value, before, after) => {
+          const [known] = secretMatchers([{ value }], 4096);
+          const whole = Buffer.concat([before, Buffer.from(value), after]);
+          for (const text of [whole, whole.toString("base64"), whole.toString("base64url"), whole.toString("hex")]) {
+            const bytes = Buffer.from(text as string);
+            expect(known?.matcher.find(bytes, 0, bytes.length)).not.toBe(null);
+          }
+        },
+      ),
+      { numRuns: 300 },
+    );
+  });
+
+  it("in a host name", () => {
+    const [known] = secretMatchers([{ value: "Hunter2-Secret" }], 4096);
+    const inHost = (host: string) => known?.host?.find(Buffer.from(host), 0, host.length) != null;
+    const hex = Buffer.from("Hunter2-Secret").toString("hex");
+    expect(inHost("hunter2-secret.evil.example")).toBe(true);
+    expect(inHost(`${hex}.evil.example`)).toBe(true);
+    expect(inHost(`${Buffer.from("Hunter2-Secret").toString("base64url").toLowerCase()}.x`)).toBe(true);
+    expect(inHost("jb2w45dfoizc2u3fmnzgk5a.evil.example")).toBe(true);
+    expect(inHost("hunter.evil.example")).toBe(false);
+  });
+
+  it("never with more than max-match", () => {
+    for (const { matcher } of secretMatchers([{ value: "é".repeat(5000) }], 4096))
+      expect(matcher.longest).toBeLessThanOrEqual(4096);
+  });
+});
+
+describe("tokens", () => {
+  it("have checksums as published", () => {
+    // From a description of GitHub's format; the token was never valid.
+    expect(base62(crc32(Buffer.from("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ")), 6)).toBe("0mLq17");
+    expect(crc32(Buffer.from("123456789"))).toBe(0xcbf43926);
+  });
+
+  it.each(positives(3))("%s", (_, token) => {
+    expect(found(token)).toEqual(["token"]);
+    expect(found(`{"x":"\\n${token}"}`)).toEqual(["token"]);
+    expect(found(`a=%22${token}%22&b=1`)).toEqual(["token"]);
+    expect(found(`x ${token.slice(0, -1)}`).length).toBeLessThanOrEqual(1);
+  });
+
+  it("with a wrong checksum are none", () => {
+    for (const [name, token] of positives(3).filter(([n]) => /^(npm|github-(?!fine))/.test(n)))
+      expect([name, found(`${token.slice(0, -1)}${token.endsWith("a") ? "b" : "a"}`)]).toEqual([name, []]);
+  });
+
+  it("in a host name are found without their case", () => {
+    for (const [name, token] of positives(3).filter(([n]) => /^(aws-access|github-personal|gitlab-job)/.test(n)))
+      if (/\d.*$/.test(token.slice(5)))
+        expect([name, foundInHost(`${token.toLowerCase()}.evil.example`)]).toEqual([name, true]);
+    expect(foundInHost("api.github.com")).toBe(false);
+    expect(foundInHost("npm_package.example")).toBe(false);
+  });
+
+  it("begin as no other begins in the same way", () => {
+    const anchors = TOKEN_FORMATS.map((f) => f.anchor);
+    expect(new Set(anchors).size).toBe(anchors.length);
+  });
+});
+
+describe("private keys", () => {
+  const pem = (type: "rsa" | "ec" | "ed25519") => {
+    const key =
+      type === "rsa"
+        ? generateKeyPairSync("rsa", { modulusLength: 1024 }).privateKey.export({ type: "pkcs1", format: "pem" })
+        : type === "ec"
+          ? generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey.export({ type: "sec1", format: "pem" })
+          : generateKeyPairSync("ed25519").privateKey.export({ type: "pkcs8", format: "pem" });
+    return String(key);
+  };
+  it.each(["rsa", "ec", "ed25519"] as const)("%s", (type) => {
+    const text = pem(type);
+    expect(found(text)).toEqual(["private-key"]);
+    expect(found(text.replaceAll("\n", "\r\n"))).toEqual(["private-key"]);
+    expect(found(JSON.stringify({ key: text }))).toEqual(["private-key"]);
+  });
+
+  it.each(["-----BEGIN OPENSSH", "-----BEGIN ENCRYPTED", "-----BEGIN"])("%s PRIVATE KEY", (begin) => {
+    expect(found(`${begin} PRIVATE KEY-----\n${"A".repeat(64)}\n`)).toEqual(["private-key"]);
+  });
+
+  it("with fields before the key", () => {
+    expect(found("-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n")).toEqual(["private-key"]);
+    expect(found("-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQdGBF8AAAABEADJ7fN0000000000000000000000000000")).toEqual([
+      "private-key",
+    ]);
+  });
+});
+
+it("nothing is found in the negatives of the corpus", () => {
+  const lines = readFileSync(join(import.meta.dirname, "corpus/negatives.txt"), "utf8").split("\n");
+  expect(lines.length).toBeGreaterThan(30);
+  expect(lines.filter((line) => found(line).length > 0)).toEqual([]);
+});
+
+describe("a set of texts", () => {
+  it("finds the first of any, the longest of those that begin together", () => {
+    const word = fc.string({ unit: fc.constantFrom("a", "b"), minLength: 2, maxLength: 5 });
+    const text = fc.string({ unit: fc.constantFrom("a", "b", "c"), maxLength: 40 });
+    fc.assert(
+      fc.property(fc.array(word, { minLength: 1, maxLength: 6 }), text, fc.nat(10), (words, t, from) => {
+        const set = new LiteralSet(words.map((w) => Buffer.from(w)));
+        const expected = words
+          .map((w) => ({ start: t.indexOf(w, from), length: w.length }))
+          .filter((m) => m.start >= 0)
+          .sort((a, b) => a.start - b.start || b.length - a.length)[0];
+        const match = set.find(Buffer.from(t), from, t.length);
+        expect(match).toEqual(
+          expected === undefined ? null : { start: expected.start, end: expected.start + expected.length },
+        );
+      }),
+      { numRuns: 1000 },
+    );
+  });
+
+  it("needs texts", () => {
+    expect(() => new LiteralSet([])).toThrow();
+    expect(() => new LiteralSet([Buffer.from("a")])).toThrow();
+  });
+});
