@@ -1,7 +1,7 @@
 // Drives one exchange between a client's side and an origin's side through the line. No sockets and no timers in here:
 // HTTP/1.1, HTTP/2 and the reference implementation of the tests all run this same file, so that the same request gets the
 // same decision on every path (invariant 7).
-import type { Fields } from "../http/fields.ts";
+import { type Fields, firstValue } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
 import type { Clock } from "../shared/clock.ts";
 import { asProxyError, ProxyError } from "../shared/errors.ts";
@@ -40,6 +40,8 @@ export class Relay implements ClientEvents, OriginEvents {
   private readonly expects: boolean;
   /** The protocol that the client wants to switch to, or null. */
   readonly upgrade: string | null;
+  /** What the origin switched to, once it has. */
+  switchedTo: string | null = null;
 
   private origin: OriginSide | null = null;
   private opening: { abandon(): void } | null = null;
@@ -277,7 +279,8 @@ export class Relay implements ClientEvents, OriginEvents {
   }
 
   private sendHead(response: ResponseHead, length: number | null): void {
-    if (!this.x.requestComplete) this.client.stopRequest();
+    // An answer that says no makes the rest of the request pointless; any other may go on beside it (F7).
+    if (!this.x.requestComplete && response.status >= 300) this.client.stopRequest();
     this.x.responseStarted = true;
     this.promised = length;
     this.client.head(response, length);
@@ -350,8 +353,13 @@ export class Relay implements ClientEvents, OriginEvents {
     }
     this.headSeen = true;
     const x = this.x;
-    x.response = response;
+    this.switchedTo = firstValue(response.fields, "upgrade");
     try {
+      if (!this.mayBecome(this.switchedTo))
+        throw new ProxyError("origin-protocol", "the origin switched to a protocol that nobody asked for");
+      if (!x.requestComplete)
+        throw new ProxyError("origin-protocol", "the origin switched protocols inside the request");
+      x.response = response;
       const result = this.services.pipeline.onResponse(x, response);
       if (result !== null) throw new ProxyError("internal", "a response stage cannot answer for a 101");
     } catch (error) {
@@ -367,6 +375,11 @@ export class Relay implements ClientEvents, OriginEvents {
       origin.socket.destroy();
       this.client.abort();
     });
+  }
+
+  private mayBecome(protocol: string | null): boolean {
+    const wanted = this.upgrade?.toLowerCase().split(", ") ?? [];
+    return protocol !== null && wanted.includes(protocol.toLowerCase());
   }
 
   originFailed(error: ProxyError): void {

@@ -20,6 +20,7 @@ import { beginConnect } from "./connect.ts";
 import { Input } from "./input.ts";
 import { Outgoing } from "./outgoing.ts";
 import { readTarget } from "./request-target.ts";
+import { resetConnection } from "./reset.ts";
 import type { ProxyServices } from "./services.ts";
 import type { Deadline } from "./timers.ts";
 
@@ -49,6 +50,10 @@ export class ClientConnection implements ClientSide {
   private left = 0;
   private chunked: ChunkedReader | null = null;
   private paused = false;
+  /** The rest of the request is not wanted any more. */
+  private stopped = false;
+  /** A part of a head is here: from its first byte it has the header timeout to be whole. */
+  private headBegun = true;
   private consuming = false;
   private halfClosed = false;
   private discarded = 0;
@@ -82,9 +87,10 @@ export class ClientConnection implements ClientSide {
 
   /** Bytes of the client. */
   receive(b: Buffer): void {
-    if (this.state === "closing") {
+    if (this.state === "closing" || this.stopped) {
+      // Enough: what is still to come waits in the client's own buffers while it reads our answer.
       this.discarded += b.length;
-      if (this.discarded > LINGER_BYTES) this.destroy();
+      if (this.discarded > LINGER_BYTES) this.pause();
       return;
     }
     this.input.append(b);
@@ -99,6 +105,7 @@ export class ClientConnection implements ClientSide {
     } finally {
       this.consuming = false;
     }
+    if (this.halfClosed) this.brokenOff();
     if (this.input.length > MAX_PIPELINED && (this.state === "wait" || this.state === "body")) this.pause();
   }
 
@@ -118,8 +125,11 @@ export class ClientConnection implements ClientSide {
     const result = parseRequestHead(input.bytes, input.from, input.to, head, limits.headers, limits.url);
     if (result === 0) {
       input.wait();
+      if (!this.headBegun) this.deadline.at = this.services.wheel.now + this.services.settings.headerTimeout;
+      this.headBegun = true;
       return false;
     }
+    this.headBegun = false;
     if (result < 0) {
       this.refuseConnection(new ProxyError(reasonOfCode(result)), null);
       return false;
@@ -161,7 +171,7 @@ export class ClientConnection implements ClientSide {
       x.note("host-replaced");
     }
     if (head.minor === 0 && head.expect) head.expect = false;
-    const relay = new Relay(services, this, x, head.expect && this.length !== 0, head.upgrade);
+    const relay = new Relay(services, this, x, head.expect && this.length !== 0, upgradeOf(head));
     this.relay = relay;
     this.left = this.length;
     this.chunked = head.chunked ? new ChunkedReader() : null;
@@ -237,15 +247,20 @@ export class ClientConnection implements ClientSide {
     this.socket.resume();
   }
 
-  /** The client sent FIN: what it asked for is still answered. */
+  /** The client sent FIN: what it asked for before is still answered. */
   ended(): void {
     this.halfClosed = true;
+    if (this.state === "closing") this.close();
+    else this.brokenOff();
+  }
+
+  /** After the FIN: what is incomplete stays so. A body that waits in the input has not been looked at yet. */
+  private brokenOff(): void {
     if (this.state === "head") {
       if (this.input.length > 0) this.recordConnection(new ProxyError("client-gone", "the request broke off"), null);
       this.close();
-    } else if (this.state === "body")
+    } else if (this.state === "body" && this.input.length === 0)
       this.relay?.requestFailed(new ProxyError("client-gone", "the request content broke off"));
-    else if (this.state === "closing") this.close();
   }
 
   closed(): void {
@@ -300,10 +315,12 @@ export class ClientConnection implements ClientSide {
       framing = "none";
       this.keep = false;
     }
-    if (this.halfClosed || this.services.draining()) this.keep = false;
+    // A request that is still coming may be cut short by the end of its response: nothing can follow it.
+    if (this.state === "body" || (this.halfClosed && this.input.length === 0) || this.services.draining())
+      this.keep = false;
     const options =
       status === 101
-        ? `Connection: Upgrade\r\nUpgrade: ${this.relay?.upgrade ?? ""}\r\n`
+        ? `Connection: Upgrade\r\nUpgrade: ${this.relay?.switchedTo ?? ""}\r\n`
         : this.keep
           ? this.version === "1.0"
             ? "Connection: keep-alive\r\n"
@@ -353,11 +370,8 @@ export class ClientConnection implements ClientSide {
     if (this.state === "gone") return;
     this.state = "gone";
     // A reset, so that content which ends with the connection cannot look complete.
-    if (this.raw === this.socket) this.raw.resetAndDestroy();
-    else {
-      this.socket.destroy();
-      this.raw.destroy();
-    }
+    resetConnection(this.raw);
+    this.socket.destroy();
     this.release();
   }
 
@@ -374,6 +388,7 @@ export class ClientConnection implements ClientSide {
   stopRequest(): void {
     this.keep = false;
     if (this.state === "body") this.state = "wait";
+    this.stopped = true;
     this.chunked = null;
     this.input.clear();
     this.unpause();
@@ -504,6 +519,13 @@ export class ClientConnection implements ClientSide {
     if (relay !== null) relay.requestFailed(asProxyError(error));
     else this.destroy();
   }
+}
+
+/** The protocols that may be switched to: never HTTP/2 in clear text (RFC 9113 section 3.1), never in HTTP/1.0. */
+function upgradeOf(head: Head): string | null {
+  if (head.upgrade === null || head.minor === 0) return null;
+  const wanted = head.upgrade.split(",").map((protocol) => protocol.trim());
+  return wanted.filter((protocol) => protocol !== "" && !/^h2c?$/i.test(protocol)).join(", ") || null;
 }
 
 const POLL = 1_000;

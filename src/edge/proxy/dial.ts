@@ -43,6 +43,8 @@ export function dial(options: DialOptions): { socket: Promise<net.Socket>; aband
     host: several ? "checked.invalid" : first.address,
     port,
     noDelay: true,
+    // The other side may end its half first: a tunnel goes on in the other direction.
+    allowHalfOpen: true,
     // The checked addresses and no others: nothing is resolved again.
     lookup: (_name, wanted, callback) => {
       if (wanted.all) (callback as unknown as (e: null, list: readonly CheckedAddress[]) => void)(null, addresses);
@@ -134,7 +136,7 @@ export function askForTunnel(
     let held = Buffer.alloc(0);
     const finish = (error: ProxyError | null, rest?: Buffer): void => {
       clearTimeout(timer);
-      socket.off("data", onData).off("error", onFailed).off("close", onFailed);
+      socket.off("data", onData).off("error", onFailed).off("end", onFailed).off("close", onFailed);
       socket.pause();
       if (error === null) return resolve(rest as Buffer);
       socket.on("error", () => {});
@@ -160,7 +162,7 @@ export function askForTunnel(
         return finish(new ProxyError("next-proxy-refused", `the next proxy answered ${head.status}`));
       finish(null, Buffer.from(held.subarray(end)));
     };
-    socket.on("data", onData).on("error", onFailed).on("close", onFailed);
+    socket.on("data", onData).on("error", onFailed).on("end", onFailed).on("close", onFailed);
     const name = authorityText(to);
     socket.write(
       `CONNECT ${name} HTTP/1.1\r\nHost: ${name}\r\n${authorization ? `Proxy-Authorization: ${authorization}\r\n` : ""}\r\n`,

@@ -26,6 +26,7 @@ export interface Listener {
 /** Rejects with the error of `listen` (EADDRINUSE …). */
 export function openListener(services: ProxyServices, options: ListenerOptions): Promise<Listener> {
   const perAddress = new Map<string, number>();
+  const raws = new Map<string, net.Socket>();
   const accept = (socket: net.Socket, raw: net.Socket): void => {
     const facts = factsOf(socket, options);
     if (facts === null) return;
@@ -44,8 +45,9 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
     options.tls === null
       ? net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => accept(socket, socket))
       : tls.createServer({ ...options.tls, allowHalfOpen: true, noDelay: true } as tls.TlsOptions, (socket) =>
-          accept(socket, socket),
+          accept(socket, raws.get(nameOf(socket)) ?? socket),
         );
+  if (options.tls !== null) server.on("connection", (raw: net.Socket) => remember(raws, raw));
   server.on("tlsClientError", (_error: Error, socket: tls.TLSSocket) => socket.destroy());
   return new Promise((resolve, reject) => {
     server.once("error", reject);
@@ -58,6 +60,16 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
     });
   });
 }
+
+/** The TCP connection under TLS, which is what can be reset. */
+function remember(raws: Map<string, net.Socket>, raw: net.Socket): void {
+  const name = nameOf(raw);
+  raws.set(name, raw);
+  raw.once("close", () => {
+    if (raws.get(name) === raw) raws.delete(name);
+  });
+}
+const nameOf = (socket: net.Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;
 
 function factsOf(socket: net.Socket, options: ListenerOptions): ConnectionFacts | null {
   const address = socket.remoteAddress;

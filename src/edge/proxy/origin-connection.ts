@@ -208,6 +208,8 @@ export class OriginConnection implements OriginSide {
     const x = (this.request as OpenRequest).exchange;
     x.timings.firstByte = this.owner.tick() - this.sentAt;
     x.originProtocol = head.minor === 0 ? "1.0" : "1.1";
+    if (this.absolute !== null && head.status === 407)
+      return this.fail(new ProxyError("next-proxy-refused", "the next proxy wants other credentials"));
     const none = x.forward.method === "HEAD" || head.status === 204 || head.status === 304;
     this.chunked = !none && head.chunked ? new ChunkedReader() : null;
     this.left = none || head.chunked ? 0 : Math.max(0, head.length);

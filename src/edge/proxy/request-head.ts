@@ -25,6 +25,7 @@ export function requestHead(request: OpenRequest, absolute: string | null, absol
   const host = x.hostText;
   if (firstValue(f.fields, "host") === null) text += `Host: ${host ?? authorityText(f, f.scheme)}\r\n`;
   text += fieldLines(f.fields, framing, host);
+  if (request.expectContinue) text += "Expect: 100-continue\r\n";
   if (absolute !== null && absolute !== "") text += `Proxy-Authorization: ${absolute}\r\n`;
   if (request.upgrade !== null) text += `Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n`;
   return `${text}\r\n`;
