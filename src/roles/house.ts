@@ -13,6 +13,7 @@ import { contentDecoders } from "../edge/content/decoders.ts";
 import { type OwnedLog, openLog } from "../edge/log/logger.ts";
 import { AddressGuard } from "../edge/net/address-guard.ts";
 import { Resolver, type ResolverOptions } from "../edge/net/resolver.ts";
+import { openHttp2Session } from "../edge/proxy/h2/client-session.ts";
 import { type Listener, openListener } from "../edge/proxy/listener.ts";
 import { OriginPool } from "../edge/proxy/origin-pool.ts";
 import { openRoute, type RouteServices } from "../edge/proxy/origin-route.ts";
@@ -208,7 +209,7 @@ class RunningHouse implements House {
         reason: classifyClientTlsError(error),
         detail: clientTlsHint(error, host),
       }),
-      http2: null,
+      http2: (socket, facts) => openHttp2Session(this.services, socket, facts),
       draining: () => this.draining,
     };
   }

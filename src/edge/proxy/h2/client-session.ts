@@ -1,0 +1,252 @@
+// HTTP/2 towards the client: one session over a decrypted (or clear-text) connection inside CONNECT; each stream is an
+// exchange of its own. Bounds: streams, field sections, windows, time, and what a client may ask of us for nothing.
+import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type { Duplex } from "node:stream";
+import { connectionRecord } from "../../../audit/build.ts";
+import { type ConnectContext, type ConnectionFacts, Exchange } from "../../../exchange/exchange.ts";
+import { refusal } from "../../../exchange/refusal.ts";
+import { Relay } from "../../../exchange/relay.ts";
+import { firstValue } from "../../../http/fields.ts";
+import type { RequestHead, Scheme } from "../../../http/messages.ts";
+import { ProxyError } from "../../../shared/errors.ts";
+import { newId } from "../../../shared/ids.ts";
+import type { ProxyServices } from "../services.ts";
+import type { Deadline } from "../timers.ts";
+import { AbuseCounter, type Nuisance } from "./abuse.ts";
+import { H2ClientStream, type StreamOwner } from "./client-stream.ts";
+import { plainHeaders, readSection, type Section } from "./fields.ts";
+import { contentLength, readRequest } from "./request.ts";
+import { SESSION_WINDOW, serverOptions } from "./settings.ts";
+
+const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
+/** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
+const POLL = 1_000;
+const LINGER = 2_000;
+/** Streams that were never shown to us and get a record each; more in one go share one. */
+const UNSEEN_RECORDS = 100;
+
+/** Takes over a connection whose client speaks HTTP/2 (ALPN, or prior knowledge in clear text). */
+export function openHttp2Session(services: ProxyServices, socket: Duplex, facts: ConnectionFacts): void {
+  const { connect } = facts;
+  if (connect === null) throw new Error("HTTP/2 is spoken inside CONNECT only");
+  new H2ClientSession(services, socket, facts, connect);
+}
+
+export class H2ClientSession implements StreamOwner {
+  private readonly services: ProxyServices;
+  private readonly facts: ConnectionFacts;
+  private readonly connect: ConnectContext;
+  private readonly scheme: Scheme;
+  private readonly socket: Duplex;
+  private readonly session: ServerHttp2Session;
+  private readonly streams = new Set<H2ClientStream>();
+  private readonly abuse = new AbuseCounter();
+  private readonly deadline: Deadline;
+  private lastStream = 0;
+  private idleSince: number;
+  private served = false;
+  private closing = false;
+  private gone = false;
+
+  constructor(services: ProxyServices, socket: Duplex, facts: ConnectionFacts, connect: ConnectContext) {
+    this.services = services;
+    this.facts = facts;
+    this.connect = connect;
+    this.scheme = connect.intercepted ? "https" : "http";
+    this.socket = socket;
+    this.idleSince = services.wheel.now;
+    socket.prependListener("close", () => this.lookForUnseen());
+    this.session = http2.performServerHandshake(socket, serverOptions(services.policy().defaults.limits));
+    // A TLSSocket that no tls.Server made never says that it is secure; here it is, and the session waits for the event.
+    if (this.session.connecting) socket.emit("secureConnect");
+    this.session.setLocalWindowSize(SESSION_WINDOW);
+    this.deadline = services.wheel.start(this, POLL);
+    services.open.add(this);
+    this.listen();
+  }
+
+  private listen(): void {
+    const { session } = this;
+    session.on("stream", (stream, _headers, flags, raw?: string[]) => this.opened(stream, flags, raw ?? []));
+    session.on("ping", () => this.bear("ping"));
+    session.on("remoteSettings", () => this.bear("settings"));
+    session.on("error", (error: NodeJS.ErrnoException) => this.failed(error));
+    session.on("close", () => this.ended());
+  }
+
+  // ---- streams --------------------------------------------------------------------------------------------------------
+
+  private opened(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
+    const id = stream.id ?? 0;
+    if (id > this.lastStream + 2 && this.lastStream > 0) this.unseen((id - this.lastStream) / 2 - 1);
+    this.lastStream = Math.max(this.lastStream, id);
+    this.served = true;
+    try {
+      this.begin(stream, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0, raw);
+    } catch (error) {
+      this.broke(error);
+      stream.on("error", () => {});
+      stream.close(NGHTTP2_INTERNAL_ERROR);
+    }
+  }
+
+  private begin(stream: ServerHttp2Stream, endsWithHead: boolean, raw: readonly string[]): void {
+    const section = readSection(raw);
+    const length = contentLength(section, endsWithHead);
+    const { request, error } = readRequest(section, this.scheme, this.connect, this.services.policy().defaults.limits);
+    if (request === null || length === null)
+      return this.refuseStream(
+        stream,
+        error ?? new ProxyError("malformed-request", "content-length is no length"),
+        section,
+      );
+    this.exchange(stream, request, error, length);
+  }
+
+  private exchange(stream: ServerHttp2Stream, request: RequestHead, error: ProxyError | null, length: number): void {
+    const { services } = this;
+    const now = services.clock.now();
+    const x = new Exchange(newId(now), now, services.clock.tick(), this.facts, services.policy(), request, length);
+    const side = new H2ClientStream(this, stream, length);
+    const expect = firstValue(request.fields, "expect");
+    const relay = new Relay(services, side, x, expect !== null && length !== 0, null);
+    side.relay = relay;
+    this.streams.add(side);
+    let refused = error;
+    if (refused === null && request.method === "TRACE") refused = new ProxyError("method-not-allowed");
+    if (refused === null && expect !== null && expect.toLowerCase() !== "100-continue")
+      refused = new ProxyError("expectation-failed");
+    if (refused === null) return relay.start();
+    x.principal = this.connect.client;
+    if (length === 0) x.requestComplete = true;
+    relay.refuse(refused);
+  }
+
+  /** Refuses what never became an exchange: nothing in it could be decided on. */
+  private refuseStream(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
+    stream.on("error", () => {});
+    const id = this.record(error, error.status);
+    const accept = firstValue(section.fields, "accept");
+    const facts = { id, accept, rule: null, message: error.message };
+    const local = refusal(error, facts, this.services.refusalOptions());
+    const headOnly = section.pseudo.method === "HEAD";
+    stream.respond({ ":status": local.status, ...plainHeaders(local.fields) }, { endStream: headOnly });
+    if (!headOnly) stream.end(local.content);
+    stream.resume();
+    if (this.abuse.add("malformed", this.services.wheel.now)) this.calm("malformed");
+  }
+
+  closed(side: H2ClientStream, byClient: boolean): void {
+    this.streams.delete(side);
+    if (this.streams.size === 0) this.idleSince = this.services.wheel.now;
+    if (byClient && !this.gone) this.bear("reset");
+  }
+
+  broke(error: unknown): void {
+    this.services.log.error({ err: error }, "an HTTP/2 stream failed inside the proxy");
+  }
+
+  // ---- what node:http2 rejected by itself -----------------------------------------------------------------------------------
+
+  /** Heads that were not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. */
+  private lookForUnseen(): void {
+    if (this.session.destroyed) return;
+    const last = this.session.state.lastProcStreamID ?? 0;
+    if (last <= this.lastStream) return;
+    // Before the first stream, numbers may be left out by right (some clients begin at 3).
+    const missing = this.lastStream === 0 ? 1 : Math.ceil((last - this.lastStream) / 2);
+    this.lastStream = last;
+    this.unseen(missing);
+  }
+
+  private unseen(count: number): void {
+    const error = new ProxyError("malformed-request", "the head of an HTTP/2 stream is not valid, or came too early");
+    if (count > UNSEEN_RECORDS) this.record(error, null, [`streams:${count}`]);
+    else for (let i = 0; i < count; i++) this.record(error, null);
+    for (let i = 0; i < Math.min(count, 1_000); i++) {
+      if (!this.abuse.add("malformed", this.services.wheel.now)) continue;
+      this.calm("malformed");
+      return;
+    }
+  }
+
+  // ---- bounds ---------------------------------------------------------------------------------------------------------
+
+  private bear(kind: Nuisance): void {
+    if (this.abuse.add(kind, this.services.wheel.now)) this.calm(kind);
+  }
+
+  /** Too much: GOAWAY and the end (RFC 9113 section 10.5). */
+  private calm(kind: Nuisance): void {
+    if (this.gone || this.session.destroyed) return;
+    this.gone = true;
+    this.record(new ProxyError("rate-limited", `HTTP/2 is misused by this client: too many of ${kind}`), null);
+    this.session.goaway(NGHTTP2_ENHANCE_YOUR_CALM);
+    setImmediate(() => this.session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM));
+  }
+
+  expire(): void {
+    const { wheel, settings } = this.services;
+    this.deadline.at = wheel.now + POLL;
+    this.lookForUnseen();
+    for (const stream of [...this.streams]) stream.poll();
+    if (this.streams.size > 0) return;
+    const idle = wheel.now - this.idleSince;
+    if (this.closing) {
+      if (idle > LINGER) this.destroy();
+    } else if (idle > (this.served ? settings.idleTimeout : settings.headerTimeout)) this.drain();
+  }
+
+  // ---- endings --------------------------------------------------------------------------------------------------------
+
+  /** GOAWAY; the streams that are open finish. */
+  drain(): void {
+    if (this.closing) return;
+    this.closing = true;
+    this.idleSince = this.services.wheel.now;
+    if (!this.session.destroyed && !this.session.closed) this.session.close();
+  }
+
+  destroy(): void {
+    this.gone = true;
+    this.session.destroy();
+    this.socket.destroy();
+    this.ended();
+  }
+
+  private failed(error: NodeJS.ErrnoException): void {
+    if (this.gone || error.code === "ECONNRESET" || error.code === "EPIPE") return;
+    this.record(new ProxyError("malformed-request", `HTTP/2 with the client failed: ${error.message}`), null);
+  }
+
+  private ended(): void {
+    this.gone = true;
+    this.deadline.stop();
+    this.services.open.delete(this);
+  }
+
+  private record(error: ProxyError, status: number | null, notes: readonly string[] = []): string {
+    const { services, facts, connect } = this;
+    const now = services.clock.now();
+    const id = newId(now);
+    services.sink.append(
+      connectionRecord({
+        id,
+        parent: connect.record,
+        at: now,
+        client: connect.client,
+        address: facts.clientAddress,
+        decision: "deny",
+        reason: error.reason,
+        status,
+        total: 0,
+        clientProtocol: "2",
+        sni: connect.sni,
+        authority: connect.authority,
+        notes,
+        error: error.message,
+      }),
+    );
+    return id;
+  }
+}

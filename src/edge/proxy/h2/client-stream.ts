@@ -1,0 +1,247 @@
+// One HTTP/2 stream of a client: its exchange's client side. Content is read only as fast as it goes on, so that the
+// window of the stream follows consumption; a response that breaks ends in RST_STREAM, never in END_STREAM.
+import { constants, type ServerHttp2Stream } from "node:http2";
+import type { Relay } from "../../../exchange/relay.ts";
+import type { ClientSide, RawConnection } from "../../../exchange/sides.ts";
+import type { Fields } from "../../../http/fields.ts";
+import type { ResponseHead } from "../../../http/messages.ts";
+import { asProxyError, ProxyError } from "../../../shared/errors.ts";
+import { plainHeaders, readTrailers, responseHeaders } from "./fields.ts";
+
+const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
+
+/** What a stream tells its session. */
+export interface StreamOwner {
+  /** The stream is gone. `byClient`: the client reset it before its response was complete. */
+  closed(stream: H2ClientStream, byClient: boolean): void;
+  broke(error: unknown): void;
+}
+
+export class H2ClientStream implements ClientSide {
+  readonly version = "2";
+  readonly stream: ServerHttp2Stream;
+  relay: Relay | null = null;
+  private readonly owner: StreamOwner;
+  /** Content-Length of the request, -1 unknown. */
+  private readonly length: number;
+  private received = 0;
+  private reading = false;
+  /** Request content is thrown away: the response said it all. */
+  private discarding = false;
+  private requestEnded = false;
+  /** With these bytes the declared length is reached: they wait for END_STREAM, since more would make the request invalid. */
+  private tail: Buffer | null = null;
+  private trailers: Fields | null = null;
+  // the response
+  private pending: { readonly response: ResponseHead; readonly length: number | null } | null = null;
+  /** The end of the content, which waits for the record. */
+  private last: Buffer | null = null;
+  private over = false;
+  private aborted = false;
+  private toSend: Fields | null = null;
+
+  constructor(owner: StreamOwner, stream: ServerHttp2Stream, length: number) {
+    this.owner = owner;
+    this.stream = stream;
+    this.length = length;
+    stream.on("error", () => {}); // `close` follows, and says it all
+    stream.on("close", () => this.guard(() => this.closed()));
+    stream.on("drain", () => this.guard(() => this.relay?.clientDrained()));
+  }
+
+  /** A bug costs one stream. */
+  private guard(run: () => void): void {
+    try {
+      run();
+    } catch (error) {
+      this.owner.broke(error);
+      if (this.relay !== null && !this.over) this.relay.requestFailed(asProxyError(error));
+      else this.stream.close(NGHTTP2_INTERNAL_ERROR);
+    }
+  }
+
+  // ---- the request's content ------------------------------------------------------------------------------------------
+
+  private startReading(): void {
+    this.reading = true;
+    const { stream } = this;
+    stream.on("trailers", (_headers, _flags, raw?: string[]) => {
+      const { trailers, dropped } = readTrailers(raw ?? []);
+      if (dropped > 0) this.relay?.x.note("request-trailers-dropped");
+      this.trailers = trailers;
+    });
+    stream.on("data", (chunk: Buffer) => this.guard(() => this.content(chunk)));
+    stream.on("end", () => this.guard(() => this.contentEnded()));
+  }
+
+  private content(chunk: Buffer): void {
+    const { relay } = this;
+    if (this.discarding || relay === null) return;
+    this.received += chunk.length;
+    if (this.received === this.length) {
+      this.tail = chunk;
+      return;
+    }
+    if (!relay.requestData(chunk, false)) this.stream.pause();
+  }
+
+  private contentEnded(): void {
+    const { relay, stream } = this;
+    if (this.requestEnded || this.discarding || relay === null) return;
+    // A reset ends the readable side as well; that is not the end of the content.
+    if (stream.aborted || stream.rstCode !== NGHTTP2_NO_ERROR) return;
+    if (this.length >= 0 && this.received !== this.length) return;
+    const { tail } = this;
+    this.tail = null;
+    if (tail !== null) relay.requestData(tail, tail.length === this.length);
+    this.requestEnded = true;
+    relay.requestEnd(this.trailers);
+  }
+
+  pauseRequest(): void {
+    this.stream.pause();
+  }
+
+  resumeRequest(): void {
+    if (this.over || this.length === 0) return;
+    if (!this.reading) this.startReading();
+    else this.stream.resume();
+  }
+
+  stopRequest(): void {
+    this.discarding = true;
+    this.tail = null;
+    this.stream.resume();
+  }
+
+  // ---- the response ---------------------------------------------------------------------------------------------------
+
+  interim(status: number, _phrase: string, fields: Fields): void {
+    const { stream } = this;
+    if (stream.destroyed || stream.closed || stream.headersSent || status === 101) return;
+    stream.additionalHeaders({ ":status": status, ...plainHeaders(fields) });
+  }
+
+  head(response: ResponseHead, length: number | null): void {
+    if (response.status > 599) {
+      // RFC 9110 section 15: to be read as a 5xx; node:http2 cannot send it.
+      this.relay?.x.note(`status-replaced:${response.status}`);
+      response.status = 500;
+    }
+    this.pending = { response, length };
+    if (length === null) this.sendHead(false, true);
+    else if (length > 0) setImmediate(sendSoon, this);
+  }
+
+  /** The turn is over and the content is not there yet: the head need not wait for it. */
+  turnEnded(): void {
+    if (this.pending !== null && this.last === null && !this.over) this.sendHead(false, this.mayHaveTrailers);
+  }
+
+  /** An origin that speaks HTTP/2 may send trailers beside a content-length. */
+  private get mayHaveTrailers(): boolean {
+    return this.relay?.x.originProtocol === "2";
+  }
+
+  private sendHead(endStream: boolean, waitForTrailers: boolean): void {
+    const { pending, stream } = this;
+    this.pending = null;
+    if (pending === null || stream.destroyed || stream.closed) return;
+    const { response, length } = pending;
+    const bodiless = this.relay?.x.received.method === "HEAD" || response.status === 204 || response.status === 304;
+    const options = {
+      endStream: endStream || bodiless,
+      waitForTrailers: waitForTrailers && !bodiless,
+      sendDate: false,
+    };
+    if (options.waitForTrailers) stream.on("wantTrailers", () => this.sendTrailers());
+    stream.respond(responseHeaders(response, length, bodiless), options);
+  }
+
+  private sendTrailers(): void {
+    const { stream } = this;
+    if (this.over && !stream.destroyed && !stream.closed) stream.sendTrailers(plainHeaders(this.toSend ?? []));
+  }
+
+  data(chunk: Uint8Array, last: boolean): boolean {
+    const { stream } = this;
+    if (stream.destroyed || stream.closed) return true;
+    if (last) {
+      this.last = Buffer.from(chunk);
+      return true;
+    }
+    if (this.pending !== null) this.sendHead(false, this.mayHaveTrailers);
+    return stream.write(Buffer.from(chunk));
+  }
+
+  end(trailers: Fields | null): void {
+    const { stream, last } = this;
+    this.over = true;
+    this.toSend = trailers;
+    this.last = null;
+    if (stream.destroyed || stream.closed) return;
+    if (this.pending !== null) this.sendHead(last === null && trailers === null, trailers !== null);
+    if (stream.writableEnded) return;
+    if (last !== null) stream.end(last);
+    else stream.end();
+  }
+
+  abort(): void {
+    this.over = true;
+    this.aborted = true;
+    this.pending = null;
+    this.last = null;
+    const gone = this.relay?.x.failure?.reason === "client-gone";
+    if (!this.stream.closed) this.stream.close(gone ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+  }
+
+  takeSocket(): RawConnection | null {
+    return null;
+  }
+
+  /** The session's deadline came round. */
+  poll(): void {
+    if (!this.over) this.relay?.poll();
+    // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1).
+    else if (this.stream.writableFinished && !this.stream.closed) this.stream.close(NGHTTP2_NO_ERROR);
+  }
+
+  // ---- endings --------------------------------------------------------------------------------------------------------
+
+  private closed(): void {
+    const { relay, stream } = this;
+    const early = !this.over;
+    this.over = true;
+    this.pending = null;
+    this.owner.closed(this, early || (!this.aborted && stream.rstCode === NGHTTP2_CANCEL));
+    if (!early || relay === null) return;
+    // Nothing more can be sent, so a refusal would have no status.
+    relay.x.responseStarted = true;
+    relay.requestFailed(this.whyClosed());
+  }
+
+  private whyClosed(): ProxyError {
+    const { stream, received, length } = this;
+    const lied = length >= 0 && !this.requestEnded && stream.rstCode === constants.NGHTTP2_PROTOCOL_ERROR;
+    if (lied || (length >= 0 && received > length))
+      return new ProxyError("malformed-request", "the content is not as long as content-length says");
+    return new ProxyError("client-gone", `the stream was reset (${codeName(stream.rstCode)})`);
+  }
+}
+
+function sendSoon(stream: H2ClientStream): void {
+  stream.turnEnded();
+}
+
+const CODES = new Map(
+  Object.entries(constants)
+    .filter(([name]) =>
+      /^NGHTTP2_(?:NO_ERROR|.*_ERROR|CANCEL|REFUSED_STREAM|STREAM_CLOSED|ENHANCE_YOUR_CALM|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED|SETTINGS_TIMEOUT)$/.test(
+        name,
+      ),
+    )
+    .filter(([name]) => !name.startsWith("NGHTTP2_ERR"))
+    .map(([name, code]) => [code as number, name.slice("NGHTTP2_".length)]),
+);
+/** The name of an error code (RFC 9113 section 7). */
+export const codeName = (code: number | undefined): string => CODES.get(code ?? -1) ?? String(code);

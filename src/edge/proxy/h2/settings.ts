@@ -1,0 +1,39 @@
+// The settings and bounds of HTTP/2 sessions (RFC 9113 section 6.5). Push is off, and extended CONNECT (RFC 8441) is not
+// advertised.
+import type { ClientSessionOptions, SecureClientSessionOptions, ServerOptions } from "node:http2";
+import type { Limits } from "../../../policy/types.ts";
+
+/** Bytes of content that may be under way on a stream, and on a session: enough for 20 Mbit/s at 100 ms, times streams. */
+export const STREAM_WINDOW = 262_144;
+export const SESSION_WINDOW = 2_097_152;
+export const MAX_STREAMS = 100;
+/** Fields of a section; cookie crumbs count one each. */
+const MAX_FIELDS = 400;
+
+/** Towards a client. What is a little over the limit for field sections is answered 431; what is far over it is reset. */
+export function serverOptions(limits: Limits): ServerOptions {
+  return {
+    settings: {
+      maxConcurrentStreams: MAX_STREAMS,
+      initialWindowSize: STREAM_WINDOW,
+      maxHeaderListSize: Math.max(2 * Math.min(limits.headers, 1_048_576), 65_536),
+      enableConnectProtocol: false,
+    },
+    maxHeaderListPairs: MAX_FIELDS,
+    maxSessionInvalidFrames: 100,
+    maxSessionRejectedStreams: 100,
+    maxSettings: 32,
+    maxSessionMemory: 16,
+    strictFieldWhitespaceValidation: true,
+  } as ServerOptions;
+}
+
+/** Towards an origin. */
+export function clientOptions(): ClientSessionOptions | SecureClientSessionOptions {
+  return {
+    settings: { enablePush: false, initialWindowSize: STREAM_WINDOW, maxHeaderListSize: 131_072 },
+    maxHeaderListPairs: MAX_FIELDS,
+    maxReservedRemoteStreams: 0,
+    maxSessionMemory: 32,
+  };
+}
