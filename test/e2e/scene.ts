@@ -210,8 +210,8 @@ export interface Case {
   readonly method?: string;
   /** Status lines in order, informational ones too. [] : none. */
   readonly statuses: readonly number[];
-  /** `open`: another request on the connection is answered. Default. */
-  readonly ending?: Ending;
+  /** `open`: another request on the connection is answered. Default. `broken`: reset, or ended by one seen late. */
+  readonly ending?: Ending | "broken";
   /** The reason that the last response names; null: none. Default: not looked at. */
   readonly reason?: string | null;
   /** What the origin got: null: nothing; text: contains; a pattern. Default: not looked at. */
@@ -304,13 +304,13 @@ interface Result {
 
 async function perform(client: RawConnection, row: Case, at: At, result: Result): Promise<void> {
   const patience = row.patience ?? 4_000;
+  let taken = client.text.length;
   if (row.act !== undefined) await row.act(client, at);
   else client.send(typeof row.send === "string" ? row.send : row.send(at));
-  let read = 0;
   try {
     for (const _ of row.statuses) {
       const response = await client.response(patience, row.method);
-      read += response.raw.length;
+      taken += response.raw.length;
       result.responses.push(response);
     }
   } catch (error) {
@@ -323,7 +323,5 @@ async function perform(client: RawConnection, row: Case, at: At, result: Result)
     result.ending = client.ending;
     return;
   }
-  result.rest = client.text.slice(
-    client.text.lastIndexOf(result.responses.at(-1)?.raw ?? "") + (result.responses.at(-1)?.raw.length ?? 0),
-  );
+  result.rest = client.text.slice(taken);
 }
