@@ -11,10 +11,10 @@ export interface InspectionOptions {
   readonly rules: readonly TextRule[];
   /** Bytes that wait for their verdict whole. */
   readonly hold: number;
-  /** Bytes that are searched; Infinity: all. */
+  /** Bytes of a unit that are searched; Infinity: all. */
   readonly scanLimit: number;
-  /** True: an event stream, whose unit is the event. */
-  readonly events: boolean;
+  /** What is judged as a whole and leaves as a whole: the body, or each event of an event stream. */
+  readonly unit: "body" | "event";
   /** Named by the media type, or null. */
   readonly charset: string | null;
   /** What is done about a match of the rule: its action, or less (report mode) or more (what must not be changed is blocked). */
@@ -49,7 +49,7 @@ export class Inspection {
   constructor(options: InspectionOptions) {
     this.#o = options;
     this.#scan = new TextScan(options.rules, this.#plain);
-    this.#events = options.events ? new EventBoundaries() : null;
+    this.#events = options.unit === "event" ? new EventBoundaries() : null;
     this.#passive = options.rules.every((rule) => options.act(rule) === "report");
   }
 
@@ -84,9 +84,15 @@ export class Inspection {
     this.#plain.append(chunk);
     if (this.#givenUp) return;
     this.#other?.text.append(chunk);
-    if (this.bytes > this.#o.scanLimit) this.#passLimit();
-    else if (this.#events !== null) this.#pushEvents(chunk);
-    else if (!this.holding && this.#begin(false)) this.#search(this.bytes, "more");
+    if (this.#events !== null) this.#pushEvents(chunk);
+    if (this.bytes - this.#boundary > this.#o.scanLimit) this.#passLimit();
+    else if (this.#events === null && !this.holding && this.#begin(false)) this.#search(this.bytes, "more");
+  }
+
+  #endUnit(boundary: number): void {
+    this.#search(boundary, "pause");
+    this.#boundary = boundary;
+    this.#safe = boundary;
   }
 
   /** The body is whole. Throws a ProxyError when it is blocked. */
@@ -107,7 +113,7 @@ export class Inspection {
 
   #passLimit(): void {
     this.#begin(true);
-    this.#search(this.#o.scanLimit, "pause");
+    this.#search(this.#boundary + this.#o.scanLimit, "pause");
     this.giveUp(`it has more than ${this.#o.scanLimit} bytes, the scan limit`);
   }
 
@@ -154,11 +160,7 @@ export class Inspection {
 
   #pushEvents(chunk: Uint8Array): void {
     this.#begin(false);
-    this.#events?.push(chunk, (boundary) => {
-      this.#search(boundary, "pause");
-      this.#boundary = boundary;
-      this.#safe = boundary;
-    });
+    this.#events?.push(chunk, (boundary) => this.#endUnit(boundary));
     // An event that is too large to be held is treated like a long body.
     if (this.bytes - this.#boundary > this.#o.hold) this.#search(this.bytes, "more");
   }

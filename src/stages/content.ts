@@ -3,7 +3,7 @@
 import type { Exchange } from "../exchange/exchange.ts";
 import type { BodyNext, Stage, StageResult, StepPlan } from "../exchange/stage.ts";
 import { charsetOf } from "../filters/charset.ts";
-import type { ContentPlan, TextRule } from "../filters/content-plan.ts";
+import type { ContentPlan } from "../filters/content-plan.ts";
 import { codingsOf, type Decoders } from "../filters/decoder.ts";
 import {
   matchesField,
@@ -14,11 +14,11 @@ import {
   redactedValue,
   splitTarget,
 } from "../filters/head-scan.ts";
-import { Inspection } from "../filters/inspection.ts";
 import { mediaTypeOf } from "../filters/media-type.ts";
 import { allValues, type Fields, firstValue, removeField, sameName, setField } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
 import { CodedStep } from "./content-coded-step.ts";
+import { inspectionOf } from "./content-messages.ts";
 import { PlainStep, type StepJob } from "./content-plain-step.ts";
 import { ContentSide } from "./content-side.ts";
 
@@ -167,7 +167,7 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
     open(next: BodyNext) {
       const job: StepJob = {
         side,
-        inspection: inspectionOf(side, rules.body, events, charsetOf(type)),
+        inspection: inspectionOf(side, events ? "event" : "body", charsetOf(type)),
         holdsHead,
         edits,
         adapt: (decoded) => {
@@ -182,25 +182,6 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
       return codings.length === 0 ? new PlainStep(job, next) : new CodedStep(job, next, decoders, codings);
     },
   };
-}
-
-function inspectionOf(
-  side: ContentSide,
-  rules: readonly TextRule[],
-  events: boolean,
-  charset: string | null,
-): Inspection {
-  return new Inspection({
-    rules,
-    hold: side.plan.hold,
-    scanLimit: side.plan.scanLimit,
-    events,
-    charset,
-    act: (rule) => side.act(rule),
-    noted: (rule, action) => side.noted(rule, action),
-    blocked: (rule) => side.blocked(rule, "body"),
-    unscannable: (why) => side.unscannable(why),
-  });
 }
 
 /** Removes what is not true of changed bytes. */

@@ -1,0 +1,86 @@
+// Content rules for what comes in whole units after the head: the messages of a WebSocket connection.
+import type { Exchange } from "../exchange/exchange.ts";
+import type { TextMatcher } from "../filters/content-plan.ts";
+import { Inspection, type InspectionOptions } from "../filters/inspection.ts";
+import { ContentSide, type Direction } from "./content-side.ts";
+
+/** Filters the messages of one direction, in order. */
+export interface MessageFilter {
+  /**
+   * Takes one whole message (the payload, without compression). Returns what goes on: the same bytes (borrowed from the caller), or a
+   * copy with replacements. Throws ProxyError `content-blocked`, also for a match that began in an earlier message; nothing of this
+   * message may go on then.
+   */
+  take(message: Uint8Array): Uint8Array;
+}
+
+/** The filter of the exchange's rules for bodies, or null where no rule looks at this direction. */
+export function contentMessages(x: Exchange, direction: Direction): MessageFilter | null {
+  const plan = x.decision?.allowed ? x.decision.plan.content : null;
+  if (plan === null || plan === undefined || plan[direction].body.length === 0) return null;
+  return new Messages(new ContentSide(x, plan, direction));
+}
+
+/** Each message is a text of its own; what goes on across their borders is looked for beside. */
+class Messages implements MessageFilter {
+  readonly #side: ContentSide;
+  readonly #longest: number;
+  /** The end of what came before: as much as a match could begin in. */
+  #tail: Buffer = Buffer.alloc(0);
+
+  constructor(side: ContentSide) {
+    this.#side = side;
+    this.#longest = Math.max(...side.rules.body.map((rule) => rule.matcher.longest));
+  }
+
+  take(message: Uint8Array): Uint8Array {
+    this.#lookAcross(message);
+    const inspection = inspectionOf(this.#side, "body", null, Number.POSITIVE_INFINITY);
+    inspection.push(message);
+    inspection.end();
+    if (!inspection.changed) return message;
+    const pieces: Buffer[] = [];
+    inspection.emit((bytes) => pieces.push(Buffer.from(bytes)));
+    return Buffer.concat(pieces);
+  }
+
+  #lookAcross(message: Uint8Array): void {
+    const border = this.#tail.length;
+    const text = Buffer.concat([this.#tail, message.subarray(0, this.#longest)]);
+    if (border > 0)
+      for (const rule of this.#side.rules.body)
+        if (crosses(rule.matcher, text, border) && this.#side.matched(rule, "messages"))
+          throw this.#side.blocked(rule, "messages");
+    const whole = message.length > this.#longest ? Buffer.from(message) : text;
+    this.#tail = Buffer.from(whole.subarray(Math.max(0, whole.length - this.#longest)));
+  }
+}
+
+function crosses(matcher: TextMatcher, text: Buffer, border: number): boolean {
+  let match = matcher.find(text, 0, text.length);
+  while (match !== null && match.start < border) {
+    if (match.end > border) return true;
+    match = matcher.find(text, match.start + 1, text.length);
+  }
+  return false;
+}
+
+/** The inspection of what one side's rules say about bodies. */
+export function inspectionOf(
+  side: ContentSide,
+  unit: InspectionOptions["unit"],
+  charset: string | null,
+  hold = side.plan.hold,
+): Inspection {
+  return new Inspection({
+    rules: side.rules.body,
+    hold,
+    scanLimit: side.plan.scanLimit,
+    unit,
+    charset,
+    act: (rule) => side.act(rule),
+    noted: (rule, action) => side.noted(rule, action),
+    blocked: (rule) => side.blocked(rule, "body"),
+    unscannable: (why) => side.unscannable(why),
+  });
+}

@@ -1,0 +1,93 @@
+import { describe, expect, it } from "vitest";
+import type { ProxyError } from "../../src/shared/errors.ts";
+import { contentMessages } from "../../src/stages/content-messages.ts";
+import { exchange, type Setup } from "./content-harness.ts";
+
+const KEYWORD = "malicious_pattern";
+
+/** What went on of each message, until one was blocked. */
+function relay(setup: Setup, messages: string[]) {
+  const x = exchange(setup);
+  const filter = contentMessages(x, "request");
+  const out: string[] = [];
+  try {
+    for (const message of messages) out.push(Buffer.from(filter?.take(Buffer.from(message)) ?? message).toString());
+  } catch (error) {
+    return { x, out, reason: (error as ProxyError).reason };
+  }
+  return { x, out, reason: null };
+}
+
+const block = { block: { text: KEYWORD } };
+const redact = { redact: { pattern: "\\b\\d{3}-\\d{2}-\\d{4}\\b", with: "***" } };
+
+describe("messages", () => {
+  it("pass as they are when nothing matches", () => {
+    const x = exchange({ rules: [block, redact] });
+    const message = Buffer.from("hello");
+    expect(contentMessages(x, "request")?.take(message)).toBe(message);
+  });
+
+  it("are blocked whole", () => {
+    expect(relay({ rules: [block] }, ["a", `b ${KEYWORD} c`, "d"])).toMatchObject({
+      out: ["a"],
+      reason: "content-blocked",
+    });
+  });
+
+  it("are blocked at the second when a match goes across two", () => {
+    const { out, reason } = relay({ rules: [block] }, ["a malicious", "_pattern b"]);
+    expect([out, reason]).toEqual([["a malicious"], "content-blocked"]);
+  });
+
+  it("are replaced in, each by itself, and not across", () => {
+    const { out } = relay({ rules: [redact] }, [
+      "x 123-45-6789",
+      "123-45-6789 y",
+      "",
+      "plain",
+      "1 123-45-6789 2 123-45-6789",
+    ]);
+    expect(out).toEqual(["x ***", "*** y", "", "plain", "1 *** 2 ***"]);
+    expect(relay({ rules: [redact] }, ["x 123-45", "-6789 "])).toMatchObject({
+      out: ["x 123-45"],
+      reason: "content-blocked",
+    });
+  });
+
+  it("are noted by report and in report mode", () => {
+    for (const setup of [
+      { rules: [{ report: { text: KEYWORD } }] },
+      { rules: [block, redact], mode: "report" as const },
+    ]) {
+      const { x, out } = relay(setup, [KEYWORD, KEYWORD, "1 123-45-6789 2"]);
+      expect(out).toEqual([KEYWORD, KEYWORD, "1 123-45-6789 2"]);
+      expect(x.notes?.[0]).toBe("content-reported:r1:content[0]:request");
+    }
+  });
+
+  it("count by themselves for the scan limit", () => {
+    expect(
+      relay(
+        { rules: [block], scanLimit: 10 },
+        Array.from({ length: 50 }, () => "0123456789"),
+      ).reason,
+    ).toBe(null);
+    expect(relay({ rules: [block], scanLimit: 10 }, ["0123456789", "0123456789a"]).reason).toBe("content-blocked");
+    const allowed = relay({ rules: [block], scanLimit: 10, onUnscannable: "allow" }, ["0123456789a", "b"]);
+    expect([allowed.out, allowed.reason]).toEqual([["0123456789a", "b"], null]);
+  });
+
+  it("have no filter where no rule looks at them", () => {
+    expect(contentMessages(exchange({ rules: [{ block: { text: "x", on: "request" } }] }), "response")).toBe(null);
+    expect(contentMessages(exchange({ rules: [{ block: { text: "x", in: "query" } }] }), "request")).toBe(null);
+  });
+
+  it("do not pile up", () => {
+    const filter = contentMessages(exchange({ rules: [block, redact] }), "request");
+    const message = Buffer.alloc(65536, "x");
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 2000; i++) filter?.take(message);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * 1024 * 1024);
+  });
+});
