@@ -26,7 +26,9 @@ export class ByteWindow {
     // Moving is cheap while at most half of the buffer moves; otherwise the next append would move it again.
     if ((kept + more) * 2 <= this.#buffer.length) this.#buffer.copyWithin(0, this.#from, this.#to);
     else {
-      const larger = Buffer.allocUnsafeSlow(Math.max(SMALLEST, (kept + more) * 2));
+      // The first piece is often the whole.
+      const size = this.#buffer.length === 0 ? more : (kept + more) * 2;
+      const larger = Buffer.allocUnsafeSlow(Math.max(SMALLEST, size));
       this.#buffer.copy(larger, 0, this.#from, this.#to);
       this.#buffer = larger;
     }

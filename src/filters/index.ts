@@ -9,6 +9,7 @@ import type {
   TextRule,
 } from "./content-plan.ts";
 import { extensionMatcher } from "./extension.ts";
+import { LiteralSet } from "./literal-set.ts";
 import { mediaTypeMatcher } from "./media-type.ts";
 import { patternMatcher } from "./pattern.ts";
 import type { ContentRuleInput, Place } from "./schema.ts";
@@ -70,6 +71,9 @@ export function compileContent(rules: readonly ContentRuleInput[], options: Cont
   });
   return compiler.plan();
 }
+
+/** So many keywords are faster one by one. */
+const FEW = 2;
 
 const FILTERS = ["text", "pattern", "media-type", "extension", "secrets"] as const;
 
@@ -140,14 +144,24 @@ class Compiler {
     // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
     if (/[\0-\x1f\x7f]/.test(entry.with ?? "") && (places.size > 1 || !places.has("body")))
       this.#problem([index, action, "with"], "control characters can stand in bodies only: say `in: body`");
-    listOf(entry[key]).forEach((value, at) => {
-      const matcher = this.#attempt([index, action, key, at], () =>
-        this.#bounded(TEXT_FILTERS[key](value, entry["ignore-case"] ?? false), places.has("body")),
-      );
-      if (matcher === null) return;
+    const matchers = this.#textMatchers(entry, key, [index, action, key], places.has("body"));
+    for (const matcher of matchers) {
       const rule: TextRule = { ...this.#common(action, entry, title, index), matcher };
       for (const side of this.#sides(entry)) for (const p of places) side[p].push(rule);
-    });
+    }
+  }
+
+  #textMatchers(entry: Entry, key: "text" | "pattern", path: (string | number)[], inBody: boolean): TextMatcher[] {
+    const values = listOf(entry[key]);
+    const ignoreCase = entry["ignore-case"] ?? false;
+    const matchers = values.map((value, at) =>
+      this.#attempt([...path, at], () => this.#bounded(TEXT_FILTERS[key](value, ignoreCase), inBody)),
+    );
+    const good = matchers.filter((matcher) => matcher !== null);
+    // Many keywords are found together, in one pass.
+    const together =
+      key === "text" && !ignoreCase && good.length > FEW && values.every((v) => Buffer.byteLength(v) > 1);
+    return together ? [new LiteralSet(values.map((v) => Buffer.from(v, "utf8")))] : good;
   }
 
   /** What must not leave, so the response is left alone unless the entry says otherwise. */

@@ -86,6 +86,17 @@ describe("a compiled plan", () => {
     expect(plan.describe.join()).not.toContain("hunter2");
   });
 
+  it("finds many keywords together, and each of them", () => {
+    const words = ["alpha", "beta", "gämma", "alphabet", "δ"];
+    const [rule, ...others] = compile([{ block: { text: words, in: "body" } }]).request.body;
+    expect(others).toEqual([]);
+    for (const word of words) {
+      const text = Buffer.from(`xx${word}xx`);
+      expect(rule?.matcher.find(text, 0, text.length)).toEqual({ start: 2, end: text.length - 2 });
+    }
+    expect(compile([{ block: { text: ["a", "b", "c"], in: "body" } }]).request.body).toHaveLength(3);
+  });
+
   it("asks for its mode each time", () => {
     let mode: "enforce" | "report" = "report";
     const plan = compile([{ block: { text: "x" } }], { mode: () => mode });

@@ -86,8 +86,9 @@ describe("messages", () => {
   it("do not pile up", () => {
     const filter = contentMessages(exchange({ rules: [block, redact] }), "request");
     const message = Buffer.alloc(65536, "x");
+    // 4,000 messages are 256 MiB.
     const before = process.memoryUsage().arrayBuffers;
-    for (let i = 0; i < 2000; i++) filter?.take(message);
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(32 * 1024 * 1024);
+    for (let i = 0; i < 4000; i++) filter?.take(message);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(128 * 1024 * 1024);
   });
 });
