@@ -8,12 +8,16 @@ import type { NextProxy } from "../../policy/types.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import type { Metrics } from "../../shared/metrics.ts";
 import { connectError } from "./dial.ts";
+import { H2OriginSession, type SessionOwner } from "./h2/origin-session.ts";
+import type { Again } from "./h2/origin-stream.ts";
 import { type ConnectionOwner, OriginConnection } from "./origin-connection.ts";
+import { EarlyBytes, Opening, Versions } from "./origin-opening.ts";
 import { openRoute, type Route, type RouteServices } from "./origin-route.ts";
 import type { TimerWheel } from "./timers.ts";
 
 const MAX_IDLE = 1_024;
 const MAX_IDLE_PER_KEY = 64;
+const MAX_SESSIONS_PER_KEY = 4;
 /** A request that must not be sent twice takes only a connection that was used a moment ago. */
 const FRESH = 2_000;
 /** All origin sockets read into this; it is empty again when the callback returns. */
@@ -28,11 +32,15 @@ export interface PoolServices extends RouteServices {
 export const clientKeyOf = (x: Exchange): string =>
   x.principal === null ? `@${x.connection.clientAddress}` : x.principal;
 
-export class OriginPool implements Origins, ConnectionOwner {
+export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   readonly wheel: TimerWheel;
   private readonly services: PoolServices;
   private readonly idleByKey = new Map<string, OriginConnection[]>();
   private readonly all = new Set<OriginConnection>();
+  private readonly sessions = new Map<string, H2OriginSession[]>();
+  /** Dials that may bring a session, and who waits for them besides the one that began. */
+  private readonly dialling = new Map<string, Opening[]>();
+  private readonly versions = new Versions();
   private idleCount = 0;
   private generation = 0;
 
@@ -48,28 +56,77 @@ export class OriginPool implements Origins, ConnectionOwner {
   open(request: OpenRequest, events: OriginEvents): { abandon(): void } {
     const x = request.exchange;
     const via = x.decision?.plan.via ?? null;
-    const key = this.keyOf(x, via);
-    const safe = request.length === 0 && isSafe(x.forward.method) && request.upgrade === null;
-    const idle = request.upgrade === null ? this.take(key, safe) : null;
-    if (idle === null) return this.dialFor(request, events, key, via);
-    let again = null as { abandon(): void } | null;
-    idle.onStale = safe
+    const opening = new Opening(request, events, via, isSafe(x.forward.method));
+    opening.key = this.keyOf(x, via, opening);
+    this.advance(opening);
+    return opening;
+  }
+
+  /** A session or an idle connection that this client may use, a dial that others wait for already, or a new one. */
+  private advance(o: Opening): void {
+    const session = this.sessionFor(o.key);
+    if (session !== null) return this.onSession(o, session, false);
+    const idle = o.upgrade ? null : this.take(o.key, o.safe);
+    if (idle !== null) return this.onConnection(o, idle);
+    const waiting = o.prefersHttp2 && !this.versions.isHttp1(o.key) ? this.dialling.get(o.key) : undefined;
+    if (waiting === undefined) return this.dial(o);
+    waiting.push(o);
+    o.giveUp = () => {};
+  }
+
+  private onConnection(o: Opening, idle: OriginConnection): void {
+    idle.onStale = o.safe
       ? () => {
-          again = this.dialFor(request, events, key, via);
+          this.dial(o);
           return true;
         }
       : null;
-    this.describe(x, idle.facts as Route, false);
-    idle.start(request, events);
-    events.originOpened(idle);
-    return { abandon: () => (again === null ? idle.abort() : again.abandon()) };
+    this.describe(o.request.exchange, idle.facts as Route, false);
+    o.giveUp = () => idle.abort();
+    idle.start(o.request, o.events);
+    o.events.originOpened(idle);
   }
 
-  private keyOf(x: Exchange, via: NextProxy | null): string {
+  private onSession(o: Opening, session: H2OriginSession, fresh: boolean): void {
+    this.describe(o.request.exchange, session.route, fresh);
+    try {
+      const side = session.start(o.request, o.events, (why) => this.again(o, why));
+      o.giveUp = () => side.abort();
+      o.events.originOpened(side);
+    } catch (error) {
+      o.events.originFailed(asProxyError(error));
+    }
+  }
+
+  /** Sends a request once more where the first was certainly not processed (RFC 9113 section 8.7), or could not matter. */
+  private again(o: Opening, why: Again): boolean {
+    if (!o.mayGoAgain(why)) return false;
+    o.request.exchange.note(`retried:${why}`);
+    if (why === "http1") {
+      this.versions.http1(o.key);
+      o.onlyHttp1 = true;
+      this.dial(o);
+    } else this.advance(o);
+    return true;
+  }
+
+  private sessionFor(key: string): H2OriginSession | null {
+    let best: H2OriginSession | null = null;
+    const list = this.sessions.get(key) ?? [];
+    for (const session of list) {
+      if (!session.usable) continue;
+      if (session.hasRoom) return session;
+      if (best === null || session.load < best.load) best = session;
+    }
+    // When all are full, more sessions are opened up to a bound, and then streams wait for their turn.
+    return list.length < MAX_SESSIONS_PER_KEY ? null : best;
+  }
+
+  private keyOf(x: Exchange, via: NextProxy | null, o: Opening): string {
     const f = x.forward;
     const alias = x.connection.connect?.alias ?? "";
     const bound = isConnectionBound(f.fields) ? (x.connection.connect?.record ?? `${x.connection.clientPort}`) : "";
-    return `${this.generation} ${f.scheme}://${f.host}:${f.port} ${clientKeyOf(x)} ${alias} ${bound} ${via === null ? "" : `${originText(via)} ${via.authorization ?? ""} ${via.resolve}`}`;
+    return `${this.generation} ${f.scheme}://${f.host}:${f.port} ${o.flavour} ${clientKeyOf(x)} ${alias} ${bound} ${via === null ? "" : `${originText(via)} ${via.authorization ?? ""} ${via.resolve}`}`;
   }
 
   private take(key: string, safe: boolean): OriginConnection | null {
@@ -87,43 +144,73 @@ export class OriginPool implements Origins, ConnectionOwner {
     return null;
   }
 
-  private dialFor(request: OpenRequest, events: OriginEvents, key: string, via: NextProxy | null): { abandon(): void } {
-    const x = request.exchange;
+  private dial(o: Opening): void {
+    const x = o.request.exchange;
+    const { key } = o;
+    const waiting: Opening[] = [];
+    const leads = o.prefersHttp2 && !this.dialling.has(key);
+    if (leads) this.dialling.set(key, waiting);
     let connection: OriginConnection | null = null;
+    const early = new EarlyBytes();
     const opening = openRoute(this.services, {
       destination: x.forward,
       serverName: x.connection.connect?.alias ?? null,
-      via,
+      via: o.via,
       clientKey: clientKeyOf(x),
-      alpn: ["http/1.1"],
+      alpn: o.alpn,
       onread: {
         buffer: SHARED,
-        callback: (n, buffer) => connection?.read(n, buffer as Buffer) ?? false,
+        callback: (n, buffer) => (connection === null ? early.take(n, buffer) : connection.read(n, buffer as Buffer)),
       },
     });
-    let abandoned = false;
+    // Others may wait for the same session: then the dial goes on without the one that began it.
+    o.giveUp = () => {
+      if (waiting.length === 0) opening.abandon();
+    };
     opening.route.then(
       (route) => {
-        if (abandoned) {
-          route.socket.destroy();
-          return;
-        }
-        connection = this.connected(key, route);
-        this.describe(x, route, true);
-        connection.start(request, events);
-        events.originOpened(connection);
+        if (leads) this.dialling.delete(key);
+        if (o.priorKnowledge || route.alpn === "h2") return this.speakHttp2(o, route, early, waiting);
+        if (o.prefersHttp2) this.versions.http1(key);
+        connection = this.speakHttp1(o, route, early);
+        for (const other of waiting) if (!other.abandoned) this.advance(other);
       },
       (error: unknown) => {
-        if (!abandoned) events.originFailed(asProxyError(error));
+        if (leads) this.dialling.delete(key);
+        for (const one of [o, ...waiting]) if (!one.abandoned) one.events.originFailed(asProxyError(error));
       },
     );
-    return {
-      abandon: () => {
-        abandoned = true;
-        opening.abandon();
-        connection?.abort();
-      },
-    };
+  }
+
+  private speakHttp1(o: Opening, route: Route, early: EarlyBytes): OriginConnection | null {
+    if (o.abandoned || early.length > 0) {
+      route.socket.on("error", () => {});
+      route.socket.destroy();
+      if (!o.abandoned)
+        o.events.originFailed(new ProxyError("origin-protocol", "the origin spoke before it was asked"));
+      return null;
+    }
+    const connection = this.connected(o.key, route);
+    this.describe(o.request.exchange, route, true);
+    o.giveUp = () => connection.abort();
+    connection.start(o.request, o.events);
+    o.events.originOpened(connection);
+    return connection;
+  }
+
+  private speakHttp2(o: Opening, route: Route, early: EarlyBytes, waiting: readonly Opening[]): void {
+    const wanted = [o, ...waiting].filter((one) => !one.abandoned);
+    if (wanted.length === 0) {
+      route.socket.on("error", () => {});
+      route.socket.destroy();
+      return;
+    }
+    const session = new H2OriginSession(this, o.key, route, o.request, early.bytes());
+    const list = this.sessions.get(o.key);
+    if (list === undefined) this.sessions.set(o.key, [session]);
+    else list.push(session);
+    this.services.metrics.connectionOpened("origin");
+    for (const one of wanted) this.onSession(one, session, one === o);
   }
 
   private connected(key: string, route: Route): OriginConnection {
@@ -174,6 +261,13 @@ export class OriginPool implements Origins, ConnectionOwner {
     if (list.length === 0) this.idleByKey.delete(connection.key);
   }
 
+  sessionClosed(session: H2OriginSession): void {
+    this.services.metrics.connectionClosed("origin");
+    const left = (this.sessions.get(session.key) ?? []).filter((one) => one !== session);
+    if (left.length > 0) this.sessions.set(session.key, left);
+    else this.sessions.delete(session.key);
+  }
+
   failed(_connection: OriginConnection, error: Error): ProxyError {
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (code === "ECONNRESET" || code === "EPIPE") return incomplete(error);
@@ -183,11 +277,14 @@ export class OriginPool implements Origins, ConnectionOwner {
   /** After a reload: nothing that is idle is used again. */
   flush(): void {
     this.generation++;
+    this.versions.forget();
+    for (const session of [...this.sessions.values()].flat()) session.close();
     for (const list of [...this.idleByKey.values()]) for (const c of [...list]) c.destroy();
   }
 
   close(): void {
     for (const c of [...this.all]) c.destroy();
+    for (const session of [...this.sessions.values()].flat()) session.destroy();
   }
 }
 

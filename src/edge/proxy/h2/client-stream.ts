@@ -6,6 +6,7 @@ import type { ClientSide, RawConnection } from "../../../exchange/sides.ts";
 import type { Fields } from "../../../http/fields.ts";
 import type { ResponseHead } from "../../../http/messages.ts";
 import { asProxyError, ProxyError } from "../../../shared/errors.ts";
+import { codeName } from "./error-codes.ts";
 import { plainHeaders, readTrailers, responseHeaders } from "./fields.ts";
 
 const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
@@ -46,6 +47,8 @@ export class H2ClientStream implements ClientSide {
     this.length = length;
     stream.on("error", () => {}); // `close` follows, and says it all
     stream.on("close", () => this.guard(() => this.closed()));
+    // Trailers may come long before the content before them is read.
+    stream.on("trailers", (_headers, _flags, raw?: string[]) => this.takeTrailers(raw ?? []));
     stream.on("drain", () => this.guard(() => this.relay?.clientDrained()));
   }
 
@@ -65,13 +68,14 @@ export class H2ClientStream implements ClientSide {
   private startReading(): void {
     this.reading = true;
     const { stream } = this;
-    stream.on("trailers", (_headers, _flags, raw?: string[]) => {
-      const { trailers, dropped } = readTrailers(raw ?? []);
-      if (dropped > 0) this.relay?.x.note("request-trailers-dropped");
-      this.trailers = trailers;
-    });
     stream.on("data", (chunk: Buffer) => this.guard(() => this.content(chunk)));
     stream.on("end", () => this.guard(() => this.contentEnded()));
+  }
+
+  private takeTrailers(raw: readonly string[]): void {
+    const { trailers, dropped } = readTrailers(raw);
+    if (dropped > 0) this.relay?.x.note("request-trailers-dropped");
+    this.trailers = trailers;
   }
 
   private content(chunk: Buffer): void {
@@ -232,16 +236,3 @@ export class H2ClientStream implements ClientSide {
 function sendSoon(stream: H2ClientStream): void {
   stream.turnEnded();
 }
-
-const CODES = new Map(
-  Object.entries(constants)
-    .filter(([name]) =>
-      /^NGHTTP2_(?:NO_ERROR|.*_ERROR|CANCEL|REFUSED_STREAM|STREAM_CLOSED|ENHANCE_YOUR_CALM|INADEQUATE_SECURITY|HTTP_1_1_REQUIRED|SETTINGS_TIMEOUT)$/.test(
-        name,
-      ),
-    )
-    .filter(([name]) => !name.startsWith("NGHTTP2_ERR"))
-    .map(([name, code]) => [code as number, name.slice("NGHTTP2_".length)]),
-);
-/** The name of an error code (RFC 9113 section 7). */
-export const codeName = (code: number | undefined): string => CODES.get(code ?? -1) ?? String(code);

@@ -1,0 +1,169 @@
+// HTTP/2 with an origin: one session of one client (invariant 8), on which its exchanges are streams side by side.
+import http2, { type ClientHttp2Session } from "node:http2";
+import type { OpenRequest, OriginEvents } from "../../../exchange/sides.ts";
+import { originText } from "../../../http/target.ts";
+import { ProxyError } from "../../../shared/errors.ts";
+import type { Route } from "../origin-route.ts";
+import type { Deadline, TimerWheel } from "../timers.ts";
+import { requestHeaders } from "./fields.ts";
+import { type Again, H2OriginStream, type StreamHome } from "./origin-stream.ts";
+import { clientOptions, MAX_STREAMS, SESSION_WINDOW } from "./settings.ts";
+
+/** Milliseconds: between looks; without streams before it is closed; of silence before a PING; for its answer. */
+const POLL = 1_000;
+const KEEP_IDLE = 30_000;
+const PING_AFTER = 20_000;
+const PING_WITHIN = 10_000;
+
+export interface SessionOwner {
+  readonly wheel: TimerWheel;
+  tick(): number;
+  sessionClosed(session: H2OriginSession): void;
+}
+
+export class H2OriginSession implements StreamHome {
+  readonly key: string;
+  readonly route: Route;
+  failure: Error | null = null;
+  reused = false;
+  private readonly owner: SessionOwner;
+  private readonly session: ClientHttp2Session;
+  private readonly deadline: Deadline;
+  private streams = 0;
+  private leaving = false;
+  private gone = false;
+  private idleSince: number;
+  private heardAt: number;
+  private pingedAt: number | null = null;
+
+  /** `early`: what the origin sent before the session stood. */
+  constructor(owner: SessionOwner, key: string, route: Route, request: OpenRequest, early: Buffer) {
+    this.owner = owner;
+    this.key = key;
+    this.route = route;
+    this.idleSince = this.heardAt = owner.wheel.now;
+    const { socket } = route;
+    if (early.length > 0) socket.unshift(early);
+    this.session = http2.connect(originText(request.exchange.forward), {
+      ...clientOptions(),
+      createConnection: () => socket,
+    });
+    this.deadline = owner.wheel.start(this, POLL);
+    this.listen();
+  }
+
+  private listen(): void {
+    const { session } = this;
+    session.once("connect", () => {
+      if (!session.destroyed) session.setLocalWindowSize(SESSION_WINDOW);
+    });
+    session.on("goaway", (code: number) => {
+      this.leaving = true;
+      if (code !== http2.constants.NGHTTP2_NO_ERROR)
+        this.failure ??= new Error(`the origin closed the session (${code})`);
+    });
+    session.on("error", (error: Error) => {
+      this.failure ??= asFailure(error);
+    });
+    // Before the session ends its streams, so that they know why.
+    this.route.socket.prependListener("error", (error: Error) => {
+      this.failure ??= error;
+    });
+    this.route.socket.prependListener("close", () => {
+      this.failure ??= new Error("the origin closed the connection");
+    });
+    session.on("close", () => this.ended());
+    session.on("stream", (pushed) => pushed.close(http2.constants.NGHTTP2_REFUSED_STREAM));
+  }
+
+  /** True: it takes requests. */
+  get usable(): boolean {
+    return !this.leaving && !this.gone && this.failure === null && !this.session.closed && !this.session.destroyed;
+  }
+
+  /** True: one more stream would begin at once. */
+  get hasRoom(): boolean {
+    return this.streams < Math.min(this.session.remoteSettings?.maxConcurrentStreams ?? MAX_STREAMS, MAX_STREAMS);
+  }
+
+  get load(): number {
+    return this.streams;
+  }
+
+  tick(): number {
+    return this.owner.tick();
+  }
+
+  /** Begins a request. Throws when the session cannot take it. */
+  start(request: OpenRequest, events: OriginEvents, again: (why: Again) => boolean): H2OriginStream {
+    const stream = this.session.request(requestHeaders(request), {
+      endStream: request.length === 0,
+      waitForTrailers: request.length === null,
+    });
+    this.streams++;
+    const side = new H2OriginStream(this, stream, request, events, again);
+    this.reused = true;
+    return side;
+  }
+
+  heard(): void {
+    this.heardAt = this.owner.wheel.now;
+  }
+
+  streamClosed(): void {
+    this.streams--;
+    this.heardAt = this.idleSince = this.owner.wheel.now;
+    if (this.streams === 0 && this.leaving) this.close();
+  }
+
+  expire(): void {
+    const { now } = this.owner.wheel;
+    this.deadline.at = now + POLL;
+    if (this.streams === 0) {
+      if (now - this.idleSince > KEEP_IDLE) this.close();
+      return;
+    }
+    if (this.pingedAt !== null) {
+      if (now - this.pingedAt > PING_WITHIN) this.die(new ProxyError("origin-timeout", "the origin answers no PING"));
+    } else if (now - this.heardAt > PING_AFTER) this.ping();
+  }
+
+  private ping(): void {
+    if (this.session.destroyed || this.session.connecting) return;
+    this.pingedAt = this.owner.wheel.now;
+    this.session.ping((error) => {
+      this.pingedAt = null;
+      if (error === null) this.heard();
+    });
+  }
+
+  private die(error: ProxyError): void {
+    this.failure ??= error;
+    this.session.destroy();
+  }
+
+  /** No new streams; it ends when the last one has. */
+  close(): void {
+    this.leaving = true;
+    if (!this.session.destroyed && !this.session.closed) this.session.close();
+  }
+
+  destroy(): void {
+    this.session.destroy();
+    this.route.socket.destroy();
+  }
+
+  private ended(): void {
+    if (this.gone) return;
+    this.gone = true;
+    this.deadline.stop();
+    this.owner.sessionClosed(this);
+  }
+}
+
+function asFailure(error: Error): Error {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ERR_HTTP2_ERROR"
+    ? new ProxyError("origin-protocol", "what the origin sends is not valid HTTP/2", { cause: error })
+    : error;
+}

@@ -1,0 +1,100 @@
+// A request on its way to a connection, and what is remembered of origins so that it takes the shortest one.
+import type { OpenRequest, OriginEvents } from "../../exchange/sides.ts";
+import type { NextProxy } from "../../policy/types.ts";
+import type { Again } from "./h2/origin-stream.ts";
+
+/** One request that wants a connection. It may be sent a second time where the first cannot have mattered. */
+export class Opening {
+  readonly request: OpenRequest;
+  readonly events: OriginEvents;
+  readonly via: NextProxy | null;
+  key = "";
+  /** Without content, and without effect at the origin (RFC 9110 section 9.2.1). */
+  readonly safe: boolean;
+  readonly upgrade: boolean;
+  /** The client speaks HTTP/2, so that it is offered first: gRPC needs it, and its trailers pass. */
+  readonly prefersHttp2: boolean;
+  /** The client spoke HTTP/2 in clear text without asking, so the origin is spoken to likewise (RFC 9113 section 3.3). */
+  readonly priorKnowledge: boolean;
+  onlyHttp1 = false;
+  abandoned = false;
+  giveUp: () => void = () => {};
+  private tried = false;
+
+  constructor(request: OpenRequest, events: OriginEvents, via: NextProxy | null, safeMethod: boolean) {
+    const { received, forward } = request.exchange;
+    this.request = request;
+    this.events = events;
+    this.via = via;
+    this.upgrade = request.upgrade !== null;
+    this.safe = request.length === 0 && safeMethod && !this.upgrade;
+    const clear = received.scheme === "http" && forward.scheme === "http" && via === null;
+    this.priorKnowledge = received.version === "2" && clear;
+    this.prefersHttp2 = received.version === "2" && (forward.scheme === "https" || clear);
+  }
+
+  /** Part of the pool's key: what was negotiated for one flavour may not suit another. */
+  get flavour(): string {
+    return this.priorKnowledge ? "h2c" : this.prefersHttp2 ? "h2" : "h1";
+  }
+
+  /** The protocols to offer in TLS, in order of preference. */
+  get alpn(): readonly string[] {
+    if (this.upgrade || this.onlyHttp1) return ["http/1.1"];
+    return this.prefersHttp2 ? ["h2", "http/1.1"] : ["http/1.1", "h2"];
+  }
+
+  /** Once, and only a request whose content is not on its way already. */
+  mayGoAgain(why: Again): boolean {
+    if (this.tried || this.abandoned || this.request.length !== 0) return false;
+    if (why === "stale" && !this.safe) return false;
+    this.tried = true;
+    return true;
+  }
+
+  abandon(): void {
+    this.abandoned = true;
+    this.giveUp();
+  }
+}
+
+const REMEMBERED = 2_000;
+
+/** Which origins do not speak HTTP/2, so that requests do not wait for each other's dial. */
+export class Versions {
+  private readonly old = new Set<string>();
+
+  isHttp1(key: string): boolean {
+    return this.old.has(key);
+  }
+
+  http1(key: string): void {
+    if (this.old.size >= REMEMBERED) this.old.clear();
+    this.old.add(key);
+  }
+
+  forget(): void {
+    this.old.clear();
+  }
+}
+
+const MOST = 262_144;
+
+/** What an origin sent before anybody could read it (an HTTP/2 origin begins with its settings). */
+export class EarlyBytes {
+  private readonly pieces: Buffer[] = [];
+  length = 0;
+
+  /** Copies from the shared buffer. False: that is more than a beginning. */
+  take(n: number, shared: Uint8Array): boolean {
+    if (this.length < MOST) {
+      this.pieces.push(Buffer.from(shared.subarray(0, n)));
+      this.length += n;
+    }
+    return this.length < MOST;
+  }
+
+  bytes(): Buffer {
+    return Buffer.concat(this.pieces);
+  }
+}
