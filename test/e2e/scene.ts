@@ -206,6 +206,8 @@ export interface Case {
   readonly send: string | ((at: At) => string | Buffer);
   readonly act?: (client: RawConnection, at: At) => Promise<void>;
   readonly origin?: OriginScript;
+  /** Before the path that marks the case, for rules that speak of it. */
+  readonly prefix?: string;
   /** Of the request, for reading responses. */
   readonly method?: string;
   /** Status lines in order, informational ones too. [] : none. */
@@ -252,7 +254,9 @@ export async function playAll(scene: Scene, cases: readonly Case[], together = 4
   const todo = cases.flatMap((row, n) => (row.ways ?? WAYS).map((way) => ({ row, way, n })));
   const worker = async (): Promise<void> => {
     for (let next = todo.shift(); next !== undefined; next = todo.shift()) {
-      played.push(await play(scene, next.row, next.way, `/case-${next.n}-${WAYS.indexOf(next.way)}`));
+      played.push(
+        await play(scene, next.row, next.way, `${next.row.prefix ?? ""}/case-${next.n}-${WAYS.indexOf(next.way)}`),
+      );
     }
   };
   await Promise.all(Array.from({ length: together }, worker));
