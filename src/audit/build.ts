@@ -2,7 +2,7 @@
 import type { Authority, Scheme } from "../http/messages.ts";
 import type { Outcome } from "../policy/types.ts";
 import type { Reason } from "../shared/errors.ts";
-import type { AuditRecord, BodyRecord, OriginRecord, Timings } from "./record.ts";
+import type { AuditRecord, BodyRecord, OriginRecord, RecordedBody, Timings } from "./record.ts";
 import { NO_BODY } from "./record.ts";
 
 /** What all three have. What is left out is null, empty or false. Times in milliseconds. */
@@ -30,6 +30,9 @@ export interface RecordFacts {
   readonly notes?: readonly string[] | null;
   /** For people; never a secret. */
   readonly error?: string | null;
+  /** What `record:` of the rule asked for. */
+  readonly requestBody?: RecordedBody | null;
+  readonly responseBody?: RecordedBody | null;
 }
 
 interface Where {
@@ -78,5 +81,7 @@ function record(kind: AuditRecord["kind"], f: RecordFacts, where: Where): AuditR
     uninspected: f.uninspected ?? false,
     notes: f.notes ?? [],
     error: f.error ?? null,
+    ...(f.requestBody ? { requestBody: f.requestBody } : {}),
+    ...(f.responseBody ? { responseBody: f.responseBody } : {}),
   };
 }

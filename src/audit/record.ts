@@ -18,6 +18,8 @@ export interface BodyRecord {
   readonly decoded?: { readonly bytes: number; readonly sha256: string };
   /** Digests of the whole parts of a multipart body. */
   readonly parts?: readonly string[];
+  /** Of a WebSocket: how many messages. Bytes and digest are those of their payloads, in order. */
+  readonly messages?: number;
 }
 
 /** Milliseconds, to a hundredth; null where the step did not happen. */

@@ -132,6 +132,8 @@ function moreText(r: AuditRecord): string | null {
     r.responseFields ?? null,
     capturedOf(r.requestBody),
     capturedOf(r.responseBody),
+    r.sent.messages ?? null,
+    r.received.messages ?? null,
   ];
   let end = all.length;
   while (end > 0 && all[end - 1] === null) end--;
@@ -167,8 +169,8 @@ export function recordOf(row: Row): AuditRecord {
     port: row.port,
     path: row.path,
     status: row.status,
-    sent: bodyOf(row.sentBytes, row.sentSha, row.sentComplete, at(7), at(9)),
-    received: bodyOf(row.receivedBytes, row.receivedSha, row.receivedComplete, at(8), at(10)),
+    sent: bodyOf(row.sentBytes, row.sentSha, row.sentComplete, at(7), at(9), at(15)),
+    received: bodyOf(row.receivedBytes, row.receivedSha, row.receivedComplete, at(8), at(10), at(16)),
     timings: {
       wait: millis(at(0)),
       dns: millis(at(1)),
@@ -191,7 +193,14 @@ export function recordOf(row: Row): AuditRecord {
   };
 }
 
-function bodyOf(bytes: number, sha256: string, complete: number, decoded: unknown, parts: unknown): BodyRecord {
+function bodyOf(
+  bytes: number,
+  sha256: string,
+  complete: number,
+  decoded: unknown,
+  parts: unknown,
+  messages: unknown,
+): BodyRecord {
   const d = decoded as [number, string] | null;
   return {
     bytes,
@@ -199,6 +208,7 @@ function bodyOf(bytes: number, sha256: string, complete: number, decoded: unknow
     complete: complete === 1,
     ...(d === null ? {} : { decoded: { bytes: d[0], sha256: d[1] } }),
     ...(parts === null ? {} : { parts: parts as string[] }),
+    ...(messages === null ? {} : { messages: messages as number }),
   };
 }
 

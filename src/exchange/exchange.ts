@@ -3,6 +3,7 @@ import type { BodyRecord, OriginRecord, RecordedBody, Timings } from "../audit/r
 import { NO_BODY } from "../audit/record.ts";
 import type { Fields } from "../http/fields.ts";
 import type { Authority, ForwardHead, RequestHead, ResponseHead } from "../http/messages.ts";
+import type { WebSocketAgreement } from "../http/web-socket.ts";
 import type { Decision, Policy } from "../policy/types.ts";
 import type { ProxyError } from "../shared/errors.ts";
 
@@ -60,6 +61,8 @@ export class Exchange {
   /** The final response that the client gets (origin's or ours). */
   response: ResponseHead | null = null;
   failure: ProxyError | null = null;
+  /** Set when a 101 agreed on a WebSocket; null: another protocol follows, or none. */
+  webSocket: WebSocketAgreement | null = null;
   /** True once a status line went to the client. */
   responseStarted = false;
   /** True: the request's content arrived whole; the response's content was sent whole. */

@@ -26,6 +26,7 @@ import { clientCertificate, proxyPortTls } from "../edge/tls/client-tls.ts";
 import { LeafCache } from "../edge/tls/leaf-cache.ts";
 import type { Roots } from "../edge/tls/roots.ts";
 import { classifyClientTlsError, clientTlsHint } from "../edge/tls/tls-errors.ts";
+import { joinWebSocket } from "../edge/websocket/join.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { Pipeline } from "../exchange/pipeline.ts";
 import { refuseExchange } from "../exchange/refusal.ts";
@@ -188,6 +189,7 @@ class RunningHouse implements House {
     );
     const { wheel, sink } = this;
     const shared = { wheel, sink, clock: CLOCK, open: this.open_ };
+    const upgrades = { ...shared, secrets: () => this.inForce.config.secretValues };
     this.services = {
       ...shared,
       pipeline,
@@ -198,7 +200,10 @@ class RunningHouse implements House {
       settings: config.server,
       tunnels: { open: (request) => openRoute(route, request), helloReader: () => new ClientHelloReader() },
       refusal: (x, error) => refuseExchange(x, error, this.inForce.refusal),
-      upgraded: (x, client, origin) => joinUpgraded(shared, x, client, origin),
+      upgraded: (x, client, origin) => {
+        if (x.webSocket === null) joinUpgraded(upgrades, x, client, origin);
+        else joinWebSocket(upgrades, x, x.webSocket, client, origin);
+      },
       done: (x) => this.count(x),
       policy: () => this.inForce.config.policy,
       authenticator: () => this.inForce.authenticator,

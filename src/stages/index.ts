@@ -9,6 +9,7 @@ import { type ContentStageOptions, contentStage } from "./content.ts";
 import { decideStage } from "./decide.ts";
 import { injectStage } from "./inject.ts";
 import { requestLimits, responseLimits } from "./limits.ts";
+import { webSocketStage } from "./web-socket.ts";
 
 export interface LineOptions {
   readonly audit: AuditStageOptions;
@@ -27,4 +28,5 @@ export const theLine = (options: LineOptions): readonly Stage[] => [
   injectStage,
   contentStage(options.content),
   responseLimits,
+  webSocketStage,
 ];

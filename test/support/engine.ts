@@ -17,6 +17,7 @@ import { type Ca, openCa } from "../../src/edge/tls/ca.ts";
 import { ClientHelloReader } from "../../src/edge/tls/client-hello.ts";
 import { LeafCache } from "../../src/edge/tls/leaf-cache.ts";
 import { classifyClientTlsError, clientTlsHint } from "../../src/edge/tls/tls-errors.ts";
+import { joinWebSocket } from "../../src/edge/websocket/join.ts";
 import { Pipeline } from "../../src/exchange/pipeline.ts";
 import { refuseExchange } from "../../src/exchange/refusal.ts";
 import type { Origins } from "../../src/exchange/sides.ts";
@@ -133,7 +134,10 @@ function servicesOf(
     settings: config.server,
     tunnels: { open: (request) => openRoute(route, request), helloReader: () => new ClientHelloReader() },
     refusal: (x, error) => refuseExchange(x, error, inForce.refusal),
-    upgraded: (x, client, origin) => joinUpgraded(shared, x, client, origin),
+    upgraded: (x, client, origin) => {
+      if (x.webSocket === null) joinUpgraded(shared, x, client, origin);
+      else joinWebSocket({ ...shared, secrets: () => [] }, x, x.webSocket, client, origin);
+    },
     done: () => {},
     policy: () => config.policy,
     authenticator: () => inForce.authenticator,

@@ -1,14 +1,12 @@
-// After a 101: both sides speak something else. The bytes pass unseen, counted and digested, and the upgraded connection
+// After a 101 to a protocol that we do not speak: the bytes pass unseen, counted and digested, and the upgraded connection
 // has a record of its own (parent: the exchange that asked for it).
 
-import { upgradeRecord } from "../../audit/build.ts";
-import { redactQuery } from "../../audit/redact.ts";
 import type { AuditSink } from "../../audit/sink.ts";
 import type { Exchange } from "../../exchange/exchange.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
-import { firstValue } from "../../http/fields.ts";
 import type { Clock } from "../../shared/clock.ts";
 import { newId } from "../../shared/ids.ts";
+import { upgradedRecord } from "../../stages/upgrade-record.ts";
 import { BlindRelay } from "./blind-relay.ts";
 import type { TimerWheel } from "./timers.ts";
 
@@ -17,6 +15,8 @@ export interface UpgradeServices {
   readonly sink: AuditSink;
   readonly clock: Clock;
   readonly open: Set<{ drain(): void; destroy(): void }>;
+  /** Values that are replaced wherever they would be recorded. */
+  readonly secrets?: () => readonly string[];
 }
 
 export function joinUpgraded(
@@ -36,34 +36,11 @@ export function joinUpgraded(
     limits: { bytesOut: limits.request, bytesIn: limits.response, idle: limits.idle * 10, total: limits.total },
     digest: true,
     ownBuffer: false,
-    done: (end) => {
+    done: ({ sent, received, reason, detail }) => {
       services.open.delete(relay);
-      services.sink.append(
-        upgradeRecord({
-          id: newId(at),
-          parent: x.id,
-          at,
-          client: x.principal,
-          address: x.connection.clientAddress,
-          decision: end.reason === "tunnel-limit" ? "deny" : (x.decision?.outcome ?? "allow"),
-          rule: x.decision?.rule ?? null,
-          reason: end.reason,
-          status: 101,
-          sent: end.sent,
-          received: end.received,
-          total: services.clock.tick() - began,
-          origin: x.origin,
-          clientProtocol: firstValue(x.received.fields, "upgrade"),
-          originProtocol: firstValue(x.received.fields, "upgrade"),
-          sni: x.connection.connect?.sni ?? null,
-          uninspected: true,
-          error: end.detail,
-          scheme: x.received.scheme,
-          host: x.received.host,
-          port: x.received.port,
-          path: x.decision?.plan.record.query === true ? x.received.path : redactQuery(x.received.path),
-        }),
-      );
+      const total = services.clock.tick() - began;
+      const facts = { id: newId(at), at, sent, received, reason, error: detail, total, uninspected: true };
+      services.sink.append(upgradedRecord(x, facts, services.secrets?.() ?? []));
     },
   });
   services.open.add(relay);

@@ -1,0 +1,68 @@
+// What is known of one direction of a WebSocket: its messages are counted, digested and filtered, one whole message at a time.
+import { BodyDigest } from "../../audit/body-digest.ts";
+import type { BodyRecord, RecordedBody } from "../../audit/record.ts";
+import type { Exchange } from "../../exchange/exchange.ts";
+import { ProxyError } from "../../shared/errors.ts";
+import { contentMessages, type MessageFilter } from "../../stages/content-messages.ts";
+
+/** Bytes of a message when the policy sets no limit for the direction; a message is held until it is whole. */
+export const DEFAULT_MESSAGE_LIMIT = 16 * 1024 * 1024;
+/** Bytes of a message however large the policy's limit is: it stands in memory. */
+export const LARGEST_MESSAGE = 256 * 1024 * 1024;
+
+export class Direction {
+  readonly side: "request" | "response";
+  /** Bytes of a message, decompressed. */
+  readonly limit: number;
+  private readonly filter: MessageFilter | null;
+  private readonly digest: BodyDigest;
+  private messages = 0;
+
+  constructor(x: Exchange, side: "request" | "response") {
+    const plan = x.decision?.plan ?? x.policy.defaults;
+    const limit = plan.limits[side];
+    this.side = side;
+    this.limit = limit === Number.POSITIVE_INFINITY ? DEFAULT_MESSAGE_LIMIT : Math.min(limit, LARGEST_MESSAGE);
+    this.filter = contentMessages(x, side);
+    this.digest = new BodyDigest(plan.record.bodies, null);
+  }
+
+  /**
+   * What goes on instead of the message. As for bodies, the digest is of what the client sent and got. Throws a ProxyError
+   * when the message must not go on.
+   */
+  take(message: Buffer): Buffer {
+    if (message.length > this.limit) throw this.tooLarge();
+    if (this.side === "request") this.count(message);
+    const passed = this.filter === null ? message : bufferOf(this.filter.take(message));
+    if (this.side === "response") this.count(passed);
+    return passed;
+  }
+
+  tooLarge(): ProxyError {
+    const reason = this.side === "request" ? "request-too-large" : "response-too-large";
+    return new ProxyError(reason, `a message has more than ${this.limit} bytes`);
+  }
+
+  private count(message: Buffer): void {
+    this.messages++;
+    this.digest.push(message, false);
+  }
+
+  /** The sender's close frame came: the direction is complete. */
+  complete(): void {
+    this.digest.end();
+  }
+  get isComplete(): boolean {
+    return this.digest.complete;
+  }
+
+  /** Ends the digest. */
+  record(): { readonly body: BodyRecord; readonly captured: RecordedBody | null } {
+    const { bytes, sha256, complete, captured } = this.digest;
+    return { body: { bytes, sha256, complete, messages: this.messages }, captured };
+  }
+}
+
+const bufferOf = (bytes: Uint8Array): Buffer =>
+  Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);

@@ -1,0 +1,249 @@
+// One end of a relayed WebSocket: reads frames from its connection at the pace of the other end, and writes frames to it.
+import type { Duplex } from "node:stream";
+import type { RawConnection } from "../../exchange/sides.ts";
+import type { DeflateTerms } from "../../http/web-socket.ts";
+import { closeCodeOf, type Frames, framesOf } from "./frames.ts";
+
+/** What a peer tells its relay. */
+export interface PeerEvents {
+  message(data: Buffer, binary: boolean): void;
+  ping(data: Buffer): void;
+  pong(data: Buffer): void;
+  /** A close frame came; 1005: without a code. Nothing else comes after it. */
+  closeFrame(code: number, reason: Buffer): void;
+  /** What came is no valid frame, or too large; nothing else comes. */
+  invalid(code: number, detail: string): void;
+  /** The connection takes no more from us and gives no more: `whole`: everything that had come was read. */
+  ended(): void;
+  /** Bytes came. */
+  active(): void;
+  /** What is written to this peer has left. */
+  drained(): void;
+  /** The connection is gone for good. */
+  gone(): void;
+}
+
+export interface PeerOptions {
+  readonly raw: RawConnection;
+  /** True: it is the client, whose server end we are: it masks, we do not (RFC 6455 section 5.3). */
+  readonly client: boolean;
+  readonly deflate: DeflateTerms | null;
+  /** Bytes of a message, at least 1. */
+  readonly maxPayload: number;
+  readonly events: PeerEvents;
+}
+
+/** Bytes written and not yet with the operating system, above which the other end is not read. */
+const HIGH = 65_536;
+const SMALLEST_PIECE = 4_096;
+const LARGEST_PIECE = 65_536;
+/** How long a connection that we ended may take to close, and to take what was written to it before, in milliseconds. */
+const LINGER = 2_000;
+const LINGER_UNSENT = 30_000;
+
+export class Peer {
+  private readonly socket: Duplex;
+  private readonly raw: RawConnection;
+  private readonly events: PeerEvents;
+  private readonly frames: Frames;
+  private readonly masked: boolean;
+  /** Bytes that the reader gets at once: small, so that it cannot give out much more than the other end takes. */
+  private readonly piece: number;
+  private queue: Buffer[] = [];
+  /** The reader works on a piece. */
+  private busy = false;
+  /** The other end is full. */
+  private held = false;
+  /** The connection was told to stop reading. */
+  private stopped = false;
+  /** Nothing that comes matters any more. */
+  private deaf = false;
+  private eof = false;
+  private told = false;
+  private flying = 0;
+  private closing = false;
+  private ending = false;
+  private closed = false;
+
+  constructor(options: PeerOptions) {
+    const { raw, client, events } = options;
+    this.raw = raw;
+    this.socket = raw.socket;
+    this.events = events;
+    this.masked = !client;
+    this.piece = Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.ceil(options.maxPayload / 4_096)));
+    this.frames = framesOf(raw.socket, client, options.deflate, options.maxPayload);
+    this.listen();
+  }
+
+  private listen(): void {
+    const { events } = this;
+    const { reader } = this.frames;
+    const heard = (act: () => void): void => {
+      if (!this.deaf) act();
+    };
+    reader.on("message", (data: Buffer, binary: boolean) => heard(() => events.message(data, binary)));
+    reader.on("ping", (data: Buffer) => heard(() => events.ping(data)));
+    reader.on("pong", (data: Buffer) => heard(() => events.pong(data)));
+    reader.on("conclude", (code: number, reason: Buffer) =>
+      heard(() => {
+        this.ignore();
+        events.closeFrame(code, reason);
+      }),
+    );
+    reader.on("error", (error) =>
+      heard(() => {
+        this.ignore();
+        events.invalid(closeCodeOf(error), error.message);
+      }),
+    );
+  }
+
+  /** Begins to read, with what had come together with the handshake. */
+  start(): void {
+    const { socket } = this;
+    socket.on("end", () => this.finished());
+    socket.on("error", () => {});
+    socket.on("close", () => this.gone());
+    if (socket.destroyed) return this.gone();
+    if (this.raw.rest.length > 0) this.take(this.raw.rest);
+    if (socket.readableEnded) this.finished();
+    else this.raw.read((chunk) => this.take(chunk));
+  }
+
+  // ---- reading ----------------------------------------------------------------------------------------------------------
+
+  private take(chunk: Uint8Array): boolean {
+    if (this.deaf) return true;
+    this.events.active();
+    // A copy of its own: the reader keeps it and unmasks in place.
+    for (let at = 0; at < chunk.length; at += this.piece)
+      this.queue.push(Buffer.from(chunk.subarray(at, at + this.piece)));
+    this.pump();
+    this.stopped = this.queue.length > 0 && !this.deaf;
+    return !this.stopped;
+  }
+
+  private pump(): void {
+    if (this.busy || this.held) return;
+    const piece = this.queue.shift();
+    if (piece === undefined) return this.rested();
+    this.busy = true;
+    this.frames.reader.write(piece, () => {
+      this.busy = false;
+      this.cleanUp();
+      this.pump();
+    });
+  }
+
+  /** Everything that came was read. */
+  private rested(): void {
+    if (this.eof && !this.told) {
+      this.told = true;
+      this.events.ended();
+    } else if (this.stopped) {
+      this.stopped = false;
+      this.socket.resume();
+    }
+  }
+
+  /** Nothing that comes matters from now on; it is still taken, so that what we write is not reset away. */
+  ignore(): void {
+    if (this.deaf) return;
+    this.deaf = true;
+    this.queue = [];
+    if (this.stopped && !this.socket.destroyed) {
+      this.stopped = false;
+      this.socket.resume();
+    }
+  }
+
+  private finished(): void {
+    this.eof = true;
+    if (!this.busy && this.queue.length === 0) this.rested();
+  }
+
+  private gone(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.cleanUp();
+    this.finished();
+    this.events.gone();
+  }
+
+  /** zlib's streams must not be closed under a reader that waits for them. */
+  private cleanUp(): void {
+    if (this.closed && !this.busy) this.frames.compression?.cleanup();
+  }
+
+  /** Stops giving out messages, because the other end is full. */
+  hold(): void {
+    this.held = true;
+  }
+  release(): void {
+    if (!this.held) return;
+    this.held = false;
+    this.pump();
+  }
+
+  // ---- writing ----------------------------------------------------------------------------------------------------------
+
+  get full(): boolean {
+    return this.flying > HIGH;
+  }
+  get isClosed(): boolean {
+    return this.closed;
+  }
+  /** True: nothing can be written. */
+  private get mute(): boolean {
+    return this.closing || this.socket.destroyed || this.socket.writableEnded;
+  }
+
+  send(data: Buffer, binary: boolean): void {
+    if (this.mute) return;
+    const compress = this.frames.compresses;
+    this.frames.writer.send(data, { binary, compress, fin: true, mask: this.masked }, this.counted(data.length));
+  }
+  ping(data: Buffer): void {
+    if (!this.mute) this.frames.writer.ping(data, this.masked, this.counted(data.length));
+  }
+  pong(data: Buffer): void {
+    if (!this.mute) this.frames.writer.pong(data, this.masked, this.counted(data.length));
+  }
+
+  /** The last frame (RFC 6455 section 5.5.1); 1005: without a code. */
+  close(code: number, reason: Buffer | string): void {
+    if (this.mute) return;
+    this.frames.writer.close(code === 1005 ? undefined : code, reason, this.masked, this.counted(reason.length));
+    this.closing = true;
+  }
+
+  private counted(bytes: number): (error?: Error) => void {
+    const weight = bytes + 64;
+    this.flying += weight;
+    return () => {
+      const wasFull = this.full;
+      this.flying -= weight;
+      if (wasFull && !this.full) this.events.drained();
+      if (this.ending && this.flying === 0) this.leave();
+    };
+  }
+
+  /** Ends the connection once everything that was written has left; whoever does not close is closed soon. */
+  end(): void {
+    if (this.ending || this.socket.destroyed) return;
+    this.ignore();
+    this.ending = true;
+    if (this.flying === 0) this.leave();
+    else setTimeout(() => this.socket.destroy(), LINGER_UNSENT).unref();
+  }
+
+  private leave(): void {
+    this.socket.end();
+    setTimeout(() => this.socket.destroy(), LINGER).unref();
+  }
+
+  destroy(): void {
+    this.socket.destroy();
+  }
+}

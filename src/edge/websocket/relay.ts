@@ -1,0 +1,208 @@
+// Relays a WebSocket between its two ends, message by message: limits, filters, digests, pings, closings (RFC 6455).
+// A connection that ends without a close frame never looks as if it had ended in order: the other end gets none either.
+import type { Exchange } from "../../exchange/exchange.ts";
+import type { RawConnection } from "../../exchange/sides.ts";
+import type { WebSocketAgreement } from "../../http/web-socket.ts";
+import { asProxyError, ProxyError, type Reason } from "../../shared/errors.ts";
+import { Direction } from "./direction.ts";
+import { Peer, type PeerEvents } from "./peer.ts";
+
+/** The part of the house's timer wheel that is needed here. Milliseconds. */
+export interface Wheel {
+  readonly now: number;
+  start(owner: { expire(): void }, ms: number): { at: number; stop(): void };
+}
+
+export interface RelayEnd {
+  readonly sent: Direction;
+  readonly received: Direction;
+  /** Why it ended, when it was not by close frames. */
+  readonly reason: Reason | null;
+  readonly detail: string | null;
+  /** The close codes that were seen, for the record. */
+  readonly notes: readonly string[];
+}
+
+export interface RelayOptions {
+  readonly wheel: Wheel;
+  readonly exchange: Exchange;
+  readonly agreement: WebSocketAgreement;
+  readonly client: RawConnection;
+  readonly origin: RawConnection;
+  /** The id of the record, which a refusal names. */
+  readonly id: string;
+  /** Milliseconds. */
+  readonly idle: number;
+  readonly total: number;
+  /** Once: nothing passes any more. */
+  done(end: RelayEnd): void;
+  /** Once, later: both connections are gone. */
+  gone(): void;
+}
+
+const CHECK = 1_000;
+/** How long the second close frame may take after the first, in milliseconds of silence. */
+const CLOSE_WAIT = 10_000;
+
+type Name = "client" | "origin";
+
+export class WebSocketRelay {
+  private readonly options: RelayOptions;
+  private readonly sent: Direction;
+  private readonly received: Direction;
+  private readonly client: Peer;
+  private readonly origin: Peer;
+  private readonly deadline: { at: number; stop(): void };
+  private readonly began: number;
+  private readonly notes: string[] = [];
+  private active: number;
+  private over = false;
+
+  constructor(options: RelayOptions) {
+    const { exchange, wheel } = options;
+    this.options = options;
+    this.sent = new Direction(exchange, "request");
+    this.received = new Direction(exchange, "response");
+    this.client = this.peer("client", this.sent);
+    this.origin = this.peer("origin", this.received);
+    this.began = this.active = wheel.now;
+    this.deadline = wheel.start(this, CHECK);
+  }
+
+  /** Begins to read. */
+  start(): void {
+    this.client.start();
+    this.origin.start();
+  }
+
+  private peer(name: Name, direction: Direction): Peer {
+    const { options } = this;
+    return new Peer({
+      raw: options[name],
+      client: name === "client",
+      deflate: options.agreement.deflate,
+      maxPayload: Math.max(1, direction.limit),
+      events: this.eventsOf(name, direction),
+    });
+  }
+
+  private eventsOf(name: Name, direction: Direction): PeerEvents {
+    const guarded = (act: () => void): void => {
+      if (this.over) return;
+      try {
+        act();
+      } catch (error) {
+        this.refuse(asProxyError(error));
+      }
+    };
+    return {
+      message: (data, binary) => guarded(() => this.pass(name, (to) => to.send(direction.take(data), binary))),
+      ping: (data) => guarded(() => this.pass(name, (to) => to.ping(data))),
+      pong: (data) => guarded(() => this.pass(name, (to) => to.pong(data))),
+      closeFrame: (code, reason) => guarded(() => this.closeFrame(name, direction, code, reason)),
+      invalid: (code, detail) => guarded(() => this.invalid(name, direction, code, detail)),
+      ended: () => guarded(() => this.ended(name, direction)),
+      active: () => {
+        this.active = this.options.wheel.now;
+      },
+      drained: () => this.other(name).release(),
+      gone: () => {
+        if (this.client.isClosed && this.origin.isClosed) this.options.gone();
+      },
+    };
+  }
+
+  private of(name: Name): Peer {
+    return name === "client" ? this.client : this.origin;
+  }
+  private other(name: Name): Peer {
+    return name === "client" ? this.origin : this.client;
+  }
+
+  private pass(from: Name, write: (to: Peer) => void): void {
+    const to = this.other(from);
+    write(to);
+    if (to.full) this.of(from).hold();
+  }
+
+  // ---- endings ----------------------------------------------------------------------------------------------------------
+
+  /** The close frame is passed on; when both sides have sent theirs, the connection has ended in order. */
+  private closeFrame(name: Name, direction: Direction, code: number, reason: Buffer): void {
+    this.notes.push(`close:${name}:${code}`);
+    direction.complete();
+    this.other(name).close(code, reason);
+    if (this.sent.isComplete && this.received.isComplete) this.finish(null, null);
+  }
+
+  /** What cannot be read ends the connection for both (RFC 6455 section 7.1.7). */
+  private invalid(name: Name, direction: Direction, code: number, detail: string): void {
+    if (code === 1009) return this.refuse(direction.tooLarge());
+    const reason = name === "client" ? "malformed-request" : "origin-protocol";
+    this.refuse(new ProxyError(reason, `WebSocket: ${detail}`), code);
+  }
+
+  /** A connection ended. Without a close frame before it, that is a break. */
+  private ended(name: Name, direction: Direction): void {
+    const other = name === "client" ? this.received : this.sent;
+    // It has said its last word, and may still read the answer.
+    if (direction.isComplete && !this.of(name).isClosed) return;
+    if (direction.isComplete || other.isComplete) {
+      this.notes.push(`close-unanswered:${direction.isComplete ? this.nameOfOther(name) : name}`);
+      return this.finish(null, null);
+    }
+    this.finish(name === "client" ? "client-gone" : "origin-incomplete", "the connection ended without a close frame");
+  }
+  private nameOfOther(name: Name): Name {
+    return name === "client" ? "origin" : "client";
+  }
+
+  /** Tells both ends why, with a close frame, and ends. */
+  private refuse(error: ProxyError, code = closeCodeFor(error.reason)): void {
+    if (this.over) return;
+    const text = `Sallyport: ${error.reason}; id=${this.options.id}`;
+    this.notes.push(`close:proxy:${code}`);
+    this.client.close(code, text);
+    this.origin.close(code, text);
+    this.finish(error.reason, error.message);
+  }
+
+  private finish(reason: Reason | null, detail: string | null): void {
+    if (this.over) return;
+    this.over = true;
+    this.deadline.stop();
+    this.client.end();
+    this.origin.end();
+    const { sent, received, notes } = this;
+    this.options.done({ sent, received, reason, detail, notes });
+  }
+
+  expire(): void {
+    const { wheel, idle, total } = this.options;
+    this.deadline.at = wheel.now + CHECK;
+    const silent = wheel.now - this.active;
+    if (wheel.now - this.began > total)
+      return this.refuse(new ProxyError("tunnel-limit", "longer than the rule's total time"));
+    if (silent > idle) return this.refuse(new ProxyError("tunnel-limit", "idle for longer than the limit"), 1001);
+    if (silent <= CLOSE_WAIT || this.sent.isComplete === this.received.isComplete) return;
+    this.notes.push(`close-unanswered:${this.sent.isComplete ? "origin" : "client"}`);
+    this.finish(null, "one side did not answer the close frame of the other");
+  }
+
+  /** The house shuts down: both ends are told. */
+  drain(): void {
+    this.refuse(new ProxyError("shutting-down"));
+  }
+  destroy(): void {
+    this.drain();
+    this.client.destroy();
+    this.origin.destroy();
+  }
+}
+
+/** RFC 6455 section 7.4.1. */
+function closeCodeFor(reason: Reason): number {
+  if (reason === "request-too-large" || reason === "response-too-large") return 1009;
+  if (reason === "shutting-down") return 1001;
+  return reason === "internal" ? 1011 : 1008;
+}
