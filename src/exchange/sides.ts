@@ -40,6 +40,8 @@ export interface RawConnection {
   readonly rest: Uint8Array;
   /** Starts reading: `take` gets borrowed chunks; when it returns false, reading stops until `socket.resume()`. */
   read(take: (chunk: Uint8Array) => boolean): void;
+  /** Resets the connection under it, where `socket` itself cannot (TLS). */
+  reset?(): void;
 }
 
 /** What the client's side calls. Implemented by the relay. */

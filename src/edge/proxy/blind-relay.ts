@@ -5,7 +5,11 @@ import type { Duplex } from "node:stream";
 import type { BodyRecord } from "../../audit/record.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Reason } from "../../shared/errors.ts";
+import { breakOff, endedInOrder } from "./ending.ts";
 import type { Deadline, TimerWheel } from "./timers.ts";
+
+/** While the house drains, silence of so many milliseconds is the end. */
+const QUIET = 1_000;
 
 export interface BlindLimits {
   readonly bytesOut: number;
@@ -59,6 +63,7 @@ export class BlindRelay {
   private readonly began: number;
   private active: number;
   private over = false;
+  private draining = false;
 
   constructor(options: BlindOptions) {
     this.options = options;
@@ -69,6 +74,14 @@ export class BlindRelay {
     const { client, origin } = options;
     this.watch(client.socket, this.sent, origin.socket, "client-gone");
     this.watch(origin.socket, this.received, client.socket, "origin-incomplete");
+    // When the owner has its relay: `done` may follow at once.
+    queueMicrotask(() => this.begin());
+  }
+
+  private begin(): void {
+    const { client, origin } = this.options;
+    if (client.socket.destroyed) return this.finish("client-gone", null);
+    if (origin.socket.destroyed) return this.finish("origin-incomplete", null);
     if (client.rest.length > 0) this.toOrigin(client.rest);
     if (origin.rest.length > 0) this.toClient(origin.rest);
     if (this.over) return;
@@ -78,9 +91,11 @@ export class BlindRelay {
 
   private watch(socket: Duplex, count: Count, other: Duplex, broken: Reason): void {
     socket.on("end", () => {
-      count.ended = true;
-      if (!other.destroyed) other.end();
-      if (this.sent.ended && this.received.ended) this.finish(null, null);
+      endedInOrder(socket, () => {
+        count.ended = true;
+        if (!other.destroyed) other.end();
+        if (this.sent.ended && this.received.ended) this.finish(null, null);
+      });
     });
     socket.on("error", () => this.finish(broken, "the connection broke"));
     socket.on("close", () => {
@@ -126,12 +141,14 @@ export class BlindRelay {
   expire(): void {
     const { wheel, limits } = this.options;
     this.deadline.at = wheel.now + 1_000;
-    if (wheel.now - this.began > limits.total) this.finish("tunnel-limit", "longer than the rule's total time");
+    if (this.draining && wheel.now - this.active >= QUIET) this.finish("shutting-down", null);
+    else if (wheel.now - this.began > limits.total) this.finish("tunnel-limit", "longer than the rule's total time");
     else if (wheel.now - this.active > limits.idle) this.finish("tunnel-limit", "idle for longer than the limit");
   }
 
+  /** The house drains: what moves goes on until the drain time is over, what is silent ends. */
   drain(): void {
-    this.finish("shutting-down", null);
+    this.draining = true;
   }
   destroy(): void {
     this.finish("shutting-down", null);
@@ -142,9 +159,10 @@ export class BlindRelay {
     this.over = true;
     this.deadline.stop();
     const { client, origin, done } = this.options;
-    for (const { socket } of [client, origin]) {
+    for (const side of [client, origin]) {
+      const { socket } = side;
       if (reason === null) socket.end();
-      else socket.destroy();
+      else breakOff(side);
       // Whoever does not close by itself is closed soon.
       if (!socket.destroyed) setTimeout(() => socket.destroy(), 2_000).unref();
     }

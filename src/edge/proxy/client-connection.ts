@@ -407,7 +407,7 @@ export class ClientConnection implements ClientSide {
       });
       socket.resume();
     };
-    return { socket, rest: this.input.take(), read };
+    return { socket, rest: this.input.take(), read, reset: () => resetConnection(this.raw) };
   }
 
   /** Gives up the socket to somebody else: a tunnel, an upgrade, TLS. */

@@ -10,6 +10,7 @@ import type { ResponseHead } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
 import { ProxyError } from "../../shared/errors.ts";
+import { endedInOrder } from "./ending.ts";
 import type { Route } from "./origin-route.ts";
 import { Outgoing } from "./outgoing.ts";
 import { requestHead } from "./request-head.ts";
@@ -324,7 +325,9 @@ export class OriginConnection implements OriginSide {
     const events = this.events;
     if (events !== null && this.head !== null && this.toEnd) {
       this.spoiled = true;
-      return this.finished(null);
+      return endedInOrder(this.socket, () => {
+        if (this.events === events) this.finished(null);
+      });
     }
     this.closed();
     this.socket.destroy();

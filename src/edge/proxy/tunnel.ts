@@ -12,6 +12,7 @@ import { newId } from "../../shared/ids.ts";
 import { BlindRelay } from "./blind-relay.ts";
 import type { Connect } from "./connect.ts";
 import type { OnRead } from "./dial.ts";
+import { breakOff } from "./ending.ts";
 import type { Route, RouteRequest } from "./origin-route.ts";
 import { sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
@@ -147,8 +148,8 @@ class Tunnel {
     };
     const end = (reason: Reason, detail: string): void => {
       stop();
-      client.destroy();
-      origin.socket.destroy();
+      breakOff({ socket: client });
+      breakOff(origin);
       services.metrics.tunnelClosed(0, 0);
       this.record({ ...NOTHING, complete: false }, { ...NOTHING, complete: false }, reason, detail);
     };
