@@ -1,0 +1,67 @@
+// The peers from npm, each started by a small file of ours.
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import type { Peer } from "./peer.ts";
+
+const require = createRequire(import.meta.url);
+const TSX = ["--import", import.meta.resolve("tsx")];
+
+function packageVersion(name: string): string | null {
+  for (const folder of require.resolve.paths(name) ?? []) {
+    try {
+      return (JSON.parse(readFileSync(join(folder, name, "package.json"), "utf8")) as { version: string }).version;
+    } catch {
+      // Not in this folder.
+    }
+  }
+  return null;
+}
+
+const starter = (name: string): string[] => [...TSX, join(import.meta.dirname, name)];
+
+export const httpMitmProxy: Peer = {
+  name: "http-mitm-proxy",
+  install: "npm install",
+  scenarios: [
+    "keep-alive",
+    "connections",
+    "down",
+    "up",
+    "plain",
+    "tunnel-down",
+    "tunnel-connections",
+    "websocket",
+    "idle",
+  ],
+  version: async () => packageVersion("http-mitm-proxy"),
+  prepare: async ({ dir, port, origin, originCa }) => ({
+    command: process.execPath,
+    args: [...starter("http-mitm-proxy-start.ts"), `${port}`, dir, `${origin.opaque}`],
+    env: { NODE_EXTRA_CA_CERTS: originCa },
+    caFile: join(dir, "certs", "ca.pem"),
+  }),
+};
+
+export const mockttp: Peer = {
+  name: "mockttp",
+  install: "npm install",
+  scenarios: [
+    "keep-alive",
+    "h2",
+    "connections",
+    "down",
+    "up",
+    "plain",
+    "tunnel-down",
+    "tunnel-connections",
+    "websocket",
+    "idle",
+  ],
+  version: async () => packageVersion("mockttp"),
+  prepare: async ({ port, originCa, ca }) => ({
+    command: process.execPath,
+    args: [...starter("mockttp-start.ts"), `${port}`, ca.key, ca.cert, originCa],
+    caFile: ca.cert,
+  }),
+};
