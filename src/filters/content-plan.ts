@@ -16,6 +16,10 @@ export interface TextMatcher {
   readonly longest: number;
   /** True: a match depends on its own bytes alone. False: also on what follows it (`\b`, alternatives, repetitions). */
   readonly exact: boolean;
+  /** How many steps finding one match can take, where that depends on more than the text. */
+  readonly cost?: number;
+  /** True when there is a match anywhere; where that is cheaper to say than where it is. */
+  matches?(text: Buffer): boolean;
   /**
    * The first match that begins at or after `from` in `text[0, to)`. `text[0]` is the beginning of the whole text only when
    * `from` is 0; otherwise a few bytes of context stand before `from`.
@@ -76,7 +80,7 @@ export interface ContentPlan {
   readonly describe: readonly string[];
   readonly request: SideRules;
   readonly response: SideRules;
-  /** Bytes of decoded content that wait for their verdict whole. */
+  /** Bytes of decoded content that wait whole until they are decided. */
   readonly hold: number;
   /** Bytes of decoded content that can be scanned; Infinity: no limit. */
   readonly scanLimit: number;

@@ -9,7 +9,7 @@ const bytesOf = (text: string): Buffer => Buffer.from(text, /[^\0-\xff]/.test(te
 
 /** True when the rule matches in the bytes. */
 function found(rule: TextRule, bytes: Buffer): boolean {
-  return rule.matcher.find(bytes, 0, bytes.length) !== null;
+  return rule.matcher.matches?.(bytes) ?? rule.matcher.find(bytes, 0, bytes.length) !== null;
 }
 
 /** The text itself and what its escapes stand for. */

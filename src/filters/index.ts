@@ -31,7 +31,7 @@ const HEAD_FILTERS: Readonly<Record<"media-type" | "extension", (value: string) 
 };
 
 export interface ContentOptions {
-  /** Bytes that wait for their verdict whole. Default: 64 KiB. */
+  /** Bytes that wait whole until they are decided. Default: 64 KiB. */
   readonly hold?: number;
   /** Bytes of the longest match a pattern or keyword may have. Default: 4 KiB. */
   readonly maxMatch?: number;
@@ -72,6 +72,8 @@ export function compileContent(rules: readonly ContentRuleInput[], options: Cont
   return compiler.plan();
 }
 
+/** About 50 ms for one match. */
+const MOST_STEPS = 2_000_000;
 /** So many keywords are faster one by one. */
 const FEW = 2;
 
@@ -192,7 +194,10 @@ class Compiler {
 
   /** Fields, queries and paths are short and whole; a body may come in any pieces. */
   #bounded(matcher: TextMatcher, inBody: boolean): TextMatcher {
-    if (!inBody || matcher.longest <= this.#maxMatch) return matcher;
+    if (!inBody) return matcher;
+    if ((matcher.cost ?? 0) > MOST_STEPS && matcher.longest <= this.#maxMatch)
+      throw new Error("the pattern is too large: shorten its repetitions, so that no text can keep it busy for long");
+    if (matcher.longest <= this.#maxMatch) return matcher;
     if (matcher.longest === Number.POSITIVE_INFINITY)
       throw new Error(
         "the pattern has no longest match: write a bound, such as {1,200}, instead of * or + or {n,}, so that it is found however a body is cut",

@@ -9,7 +9,7 @@ import { type Following, TextScan } from "./text-scan.ts";
 
 export interface InspectionOptions {
   readonly rules: readonly TextRule[];
-  /** Bytes that wait for their verdict whole. */
+  /** Bytes that wait whole until they are decided. */
   readonly hold: number;
   /** Bytes of a unit that are searched; Infinity: all. */
   readonly scanLimit: number;

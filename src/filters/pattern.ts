@@ -24,19 +24,46 @@ function compile(source: string, ignoreCase: boolean): RE2JS {
   }
 }
 
+/** Bytes more than the longest match in which a match is located at once. */
+const STRIDE = 512;
+
 class PatternMatcher implements TextMatcher {
   readonly exact = false;
   readonly longest: number;
+  readonly cost: number;
   readonly #pattern: RE2JS;
   constructor(pattern: RE2JS, longest: number) {
     this.#pattern = pattern;
     this.longest = longest;
+    this.cost = pattern.re2().numberOfInstructions() * (2 * longest + STRIDE);
   }
 
+  matches(text: Buffer): boolean {
+    return this.#pattern.test(text);
+  }
+
+  /**
+   * The automaton behind `test` is many times faster than the machine that finds where, whose time grows with the pattern as well.
+   * So most texts, which have no match, are only tested, and others by strides, until one has it.
+   */
   find(text: Buffer, from: number, to: number): Match | null {
+    const start = characterStart(text, Math.max(0, from - 1));
+    if (!this.#pattern.test(text.subarray(start, to))) return null;
+    for (let at = from; at < to; ) {
+      // Every match that begins before `next` ends before `end`, with the byte that follows it in sight.
+      const next = Math.min(to, at + this.longest + STRIDE);
+      const end = Math.min(to, next + this.longest + 1);
+      const match = this.#locate(text, at, end);
+      if (match !== null && (match.start < next || end === to)) return match;
+      if (end === to) return null;
+      at = characterStart(text, next);
+    }
+    return null;
+  }
+
+  #locate(text: Buffer, from: number, to: number): Match | null {
     const cut = characterStart(text, Math.max(0, from - 1));
     const part = text.subarray(cut, to);
-    // The automaton behind `test` is several times faster than finding where; most texts have no match.
     if (!this.#pattern.test(part)) return null;
     const matcher = this.#pattern.matcher(part);
     return matcher.find(from - cut) ? { start: cut + matcher.start(), end: cut + matcher.end() } : null;

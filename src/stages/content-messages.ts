@@ -7,7 +7,7 @@ import { ContentSide, type Direction } from "./content-side.ts";
 /** Filters the messages of one direction, in order. */
 export interface MessageFilter {
   /**
-   * Takes one whole message (the payload, without compression). Returns what goes on: the same bytes (borrowed from the caller), or a
+   * Takes one whole message (its data, without compression). Returns what goes on: the same bytes (borrowed from the caller), or a
    * copy with replacements. Throws ProxyError `content-blocked`, also for a match that began in an earlier message; nothing of this
    * message may go on then.
    */

@@ -45,6 +45,7 @@ describe("the compiler refuses", () => {
       [0, "block", "pattern", 0],
       /max-match/,
     ],
+    ["too large a pattern", { block: { pattern: "(?:a{1,30}){1,30}b" } }, [0, "block", "pattern", 0], /too large/],
     ["too long a keyword", { block: { text: "x".repeat(5000) } }, [0, "block", "text", 0], /max-match/],
     ["no media type", { block: { "media-type": "png" } }, [0, "block", "media-type", 0], /image\/png/],
     ["no extension", { block: { extension: "a/b" } }, [0, "block", "extension", 0], /extension/],

@@ -86,3 +86,36 @@ it("knows where characters begin, also in bytes that are none", () => {
   const bytes = Buffer.from([0x61, 0xe2, 0x82, 0xac, 0x80, 0x80, 0x80, 0x80, 0x62]);
   expect([...bytes.keys()].map((i) => characterStart(bytes, i))).toEqual([0, 1, 1, 1, 1, 5, 6, 7, 8]);
 });
+
+describe("the time for one match is bounded whatever the text is", () => {
+  it.each([
+    ["(?:a{1,10}){1,10}b", "a", "Xab"],
+    ["(?:a|b|ab){1,100}c", "ab", "Xac"],
+    ["[ab]{1,400}c", "ab", "Xac"],
+    ["\\b\\d{3}-\\d{2}-\\d{4}\\b", "123-45-678 ", " 123-45-6789"],
+  ])("%s", (source, filler, end) => {
+    const matcher = patternMatcher(source, false);
+    const text = Buffer.concat([Buffer.from("b c "), Buffer.alloc(65536, filler), Buffer.from(end)]);
+    const first = matcher.find(text, 0, text.length);
+    const before = performance.now();
+    expect(matcher.find(text, 0, text.length)).toEqual(first);
+    expect(performance.now() - before).toBeLessThan(300);
+    expect(first).not.toBe(null);
+  });
+
+  it("and finding by strides finds what finding at once does", () => {
+    const matcher = patternMatcher("\\b(?:ab|ba{1,3})c?\\b", false);
+    const words = fc.array(fc.constantFrom("ab", "ba", "baac", "abc", "é", "x", "abab", " ", "\n"), { maxLength: 400 });
+    fc.assert(
+      fc.property(words, fc.nat(500), (parts, pad) => {
+        const text = `${"x ".repeat(pad)}${parts.join("")}`;
+        const bytes = Buffer.from(text);
+        const expected = /\b(?:ab|ba{1,3})c?\b/.exec(text);
+        const match = matcher.find(bytes, 0, bytes.length);
+        const start = expected === null ? undefined : Buffer.byteLength(text.slice(0, expected.index));
+        expect([match?.start, match && match.end - match.start]).toEqual([start, expected && expected[0].length]);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
