@@ -21,8 +21,8 @@ const HEAD = /([A-Z]+) (\S+) HTTP\/1\.1\r\n/g;
 export interface SceneOptions {
   /** After `version: 1` and `tls:`; may name the ports of origins that were started before. */
   readonly policy?: string;
-  /** Beside `*.test`, which is 127.0.0.1. */
-  readonly dns?: DnsAnswer;
+  /** Beside `*.test`, which is 127.0.0.1. undefined: that; null: no answer, ever. */
+  readonly dns?: (...question: Parameters<DnsAnswer>) => ReturnType<DnsAnswer> | undefined;
   readonly env?: Record<string, string>;
 }
 
@@ -164,7 +164,7 @@ export async function startScene(
   const made = typeof options === "function" ? options({ plain: plain.port, secure: secure.port }) : options;
   const dns = await startDns((name, type, count) => {
     const own = made.dns?.(name, type, count);
-    if (own !== undefined && own !== null) return own;
+    if (own !== undefined) return own;
     if (!name.endsWith(".test")) return { code: "nxdomain" };
     return { addresses: type === "A" ? ["127.0.0.1"] : [] };
   });
