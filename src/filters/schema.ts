@@ -4,6 +4,8 @@ import { z } from "zod";
 const oneOrMore = (what: string) => z.union([z.string().min(1), z.array(z.string().min(1)).min(1)]).describe(what);
 
 const place = z.enum(["body", "fields", "query", "path", "host"]);
+/** A host name cannot be replaced in: it says where the request goes. */
+const changeable = z.enum(["body", "fields", "query", "path"]);
 
 const what = {
   text: oneOrMore(
@@ -27,7 +29,7 @@ const what = {
     .union([place, z.array(place).min(1)])
     .optional()
     .describe(
-      "Where `text` and `pattern` look. Default: body, fields, query and path; for `redact`: body, fields and query. `host` is the name that is asked for, in lower case.",
+      "Where `text` and `pattern` look. Default: body, fields, query and path. `host` is the name that is asked for, in lower case.",
     ),
   on: z.enum(["request", "response", "both"]).optional().describe("Which direction. Default: both."),
 };
@@ -42,7 +44,10 @@ const redact = z.strictObject({
   text: what.text,
   pattern: what.pattern,
   "ignore-case": what["ignore-case"],
-  in: what.in,
+  in: z
+    .union([changeable, z.array(changeable).min(1)])
+    .optional()
+    .describe("Where it looks. Default: body, fields and query."),
   on: what.on,
   with: z.string().max(1000).optional().describe("What stands in for a match. Default: [redacted]."),
 });

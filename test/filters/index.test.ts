@@ -25,6 +25,8 @@ describe("the schema refuses", () => {
     ["a status that is no refusal", { block: { text: "x", status: 200 } }],
     ["`with` on a block", { block: { text: "x", with: "y" } }],
     ["a media type to replace", { redact: { "media-type": "a/b" } }],
+    ["a host to replace in", { redact: { text: "x", in: "host" } }],
+    ["secrets and another filter's words", { block: { secrets: "yes" } }],
     ["an unknown action", { drop: { text: "x" } }],
   ])("%s", (_, rule) => {
     expect(contentRuleSchema.safeParse(rule).success).toBe(false);
