@@ -81,9 +81,8 @@ export class Scene {
   async connect(authority: string, address = this.newAddress(), fields = ""): Promise<RawConnection> {
     const connection = await this.open(address);
     connection.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n${fields}\r\n`);
-    const head = await connection.until((text) => text.includes("\r\n\r\n"));
-    if (!head.startsWith("HTTP/1.1 200 ")) throw new Error(`CONNECT was answered ${head.split("\r\n")[0]}`);
-    connection.take();
+    const { status, phrase } = await connection.response();
+    if (status !== 200) throw new Error(`CONNECT was answered ${status} ${phrase}`);
     return connection;
   }
 
