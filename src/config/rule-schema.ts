@@ -151,7 +151,7 @@ export const defaultsSchema = section(
       .describe("The longest match; a longer body streams behind a tail of this size. Default: 4KiB."),
     "scan-limit": sizeOrNone()
       .default(DEFAULT_SCAN_LIMIT)
-      .describe("Bytes of decoded content that are looked at. Default: 10MiB."),
+      .describe("Bytes of decoded content that are looked at; more is content that cannot be looked into. Default: none."),
   },
   ["cache", "retry", "rate"],
 ).describe("What holds where no rule says otherwise.");

@@ -42,7 +42,7 @@ export class BodyGate implements BodyNext {
   write(chunk: Uint8Array): boolean {
     if (this.state === "open") return this.target.write(chunk);
     if (this.state === "done") return true;
-    this.queue.push(chunk.slice());
+    this.queue.push(new Uint8Array(chunk)); // a copy: `slice` of a Buffer is none
     this.queued += chunk.length;
     this.schedule();
     return false;

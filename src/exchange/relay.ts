@@ -290,7 +290,7 @@ export class Relay implements ClientEvents, OriginEvents {
     if (this.completed) return true;
     this.touch();
     if (this.early !== null) {
-      this.early.push(chunk.slice());
+      this.early.push(new Uint8Array(chunk)); // a copy: `slice` of a Buffer is none
       return false;
     }
     try {

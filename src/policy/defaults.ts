@@ -16,4 +16,5 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
 /** Bytes of a body that wait for their verdict; bytes of the tail that a longer one streams behind; bytes that are scanned. */
 export const DEFAULT_HOLD = 64 * KIB;
 export const DEFAULT_MAX_MATCH = 4 * KIB;
-export const DEFAULT_SCAN_LIMIT = 10 * KIB * KIB;
+/** Scanning streams, so that size alone is no reason to look away. */
+export const DEFAULT_SCAN_LIMIT = Number.POSITIVE_INFINITY;

@@ -73,7 +73,7 @@ class ZstdDecoder implements Decoder {
       this.#error ??= error as Error;
     }
     // What is kept over the call is a copy: the chunk is the caller's.
-    this.#rest = this.#rest.slice();
+    this.#rest = new Uint8Array(this.#rest);
     const done = this.#done;
     this.#done = null;
     if (!this.#closed) done(this.#error);
@@ -119,7 +119,7 @@ class ZstdDecoder implements Decoder {
     // Two pieces would make fzstd collect them: header and first block go in one.
     const block = bytes.subarray(0, length);
     this.#rest = bytes.subarray(length);
-    const input = frame.header.length > 0 ? joined(frame.header, block) : block.slice();
+    const input = frame.header.length > 0 ? joined(frame.header, block) : new Uint8Array(block);
     frame.header = new Uint8Array(0);
     if (last) this.#frame = null;
     frame.inflate.push(input, last);

@@ -296,7 +296,7 @@ export class OriginConnection implements OriginSide {
     this.owner.closed(this);
     events.responseUpgrade(
       { status: 101, phrase: head.phrase || "Switching Protocols", fields: head.fields },
-      { socket, rest: b.subarray(i, end).slice(), read: (take) => this.handOver(take) },
+      { socket, rest: Buffer.from(b.subarray(i, end)), read: (take) => this.handOver(take) },
     );
   }
 

@@ -229,7 +229,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const { received, forward } = x;
     const moved =
       forward.host !== received.host || forward.port !== received.port || forward.scheme !== received.scheme;
-    x.origin = { ...route.record, to: moved ? originText(forward) : null };
+    x.origin = moved ? { ...route.record, to: originText(forward) } : route.record;
     if (!fresh) return;
     x.timings.dns = route.timings.dns;
     x.timings.connect = route.timings.connect;

@@ -52,7 +52,8 @@ export interface Route {
   /** Bytes that the next proxy sent behind its answer. */
   readonly rest: Buffer;
   readonly alpn: string | null;
-  readonly record: Omit<OriginRecord, "to">;
+  /** For exchanges that go where the client asked: `to` is null. */
+  readonly record: OriginRecord;
   readonly timings: { dns: number; connect: number | null; tls: number | null };
   readonly note: string | null;
   /** Absolute-form is wanted: the value of Proxy-Authorization, "" for none; null: not behind a plain next proxy. */
@@ -92,6 +93,8 @@ class Attempt {
     try {
       return await (this.request.via === null ? this.direct() : this.through(this.request.via));
     } catch (error) {
+      // Whatever the giving up looked like to the socket.
+      if (this.abandoned) throw new ProxyError("client-gone");
       if (error instanceof ProxyError) throw error;
       throw this.services.originTls().classify(error, this.tlsDestination());
     }
@@ -120,6 +123,7 @@ class Attempt {
         tls: checked.protocol,
         fingerprint: checked.fingerprint,
         resolvedBy: "here",
+        to: null,
         via: null,
       },
       timings: { dns: t1 - t0, connect: connectedAt - t1, tls: secure ? done - connectedAt : null },
@@ -151,6 +155,7 @@ class Attempt {
       tls: null,
       fingerprint: null,
       resolvedBy: here === null ? "next-proxy" : "here",
+      to: null,
       via: originText(via),
     } as const;
     const timings = { dns: t1 - t0, connect: t2 - t1, tls: null };
