@@ -16,6 +16,8 @@ import { type OriginScript, origins, type RawOrigin, startRawOrigin } from "../s
 import { type Ending, RawConnection, type RawResponse } from "../support/raw-client.ts";
 
 export const HOST = "o.test";
+/** What the certificate of the TLS origin is for. */
+const TLS_NAMES = [HOST, "next-plain.test", "next-tls.test", "here.test", "127.0.0.1"];
 const HEAD = /([A-Z]+) (\S+) HTTP\/1\.1\r\n/g;
 
 export interface SceneOptions {
@@ -159,7 +161,7 @@ export async function startScene(
   };
   const originCa = new TestCa();
   const plain = await startRawOrigin(script);
-  const secure = await startRawOrigin(script, { tls: originCa.leaf(HOST, { names: [HOST, "*.test", "127.0.0.1"] }) });
+  const secure = await startRawOrigin(script, { tls: originCa.leaf(HOST, { names: TLS_NAMES }) });
   const made = typeof options === "function" ? options({ plain: plain.port, secure: secure.port }) : options;
   const dns = await startDns((name, type, count) => {
     const own = made.dns?.(name, type, count);

@@ -32,7 +32,7 @@ const followed = (sent: string, received: string, reason: string | null = null):
 });
 /** Asks, waits for `until`, ends its side. */
 const talk =
-  (fields: string, sends: string, more: string, until: string): Case["act"] =>
+  (fields: string, sends: string, more: string, until: string): NonNullable<Case["act"]> =>
   async (client, at: At) => {
     client.send(request(at, fields) + sends);
     await client.until((text) => text.includes(" 101 "));
