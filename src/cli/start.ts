@@ -3,6 +3,7 @@ import { dirname } from "node:path";
 import { Command } from "commander";
 import { openControl } from "../roles/control.ts";
 import type { House, HouseOptions } from "../roles/house.ts";
+import { keepYoungGenerationSmall } from "../roles/young-generation.ts";
 import { colours, EXIT, errorColours, notice, print, safeText } from "./output.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
 
@@ -42,6 +43,7 @@ export async function start(options: StartOptions, version: string): Promise<voi
   if (ignored.length > 0) {
     notice(`${ignored.join(", ")} in the environment ignored: the way out is set in the policy file (via)`);
   }
+  keepYoungGenerationSmall();
   const { startHouse } = await import("../roles/house.ts");
   const house = await startHouse(houseOptions(options));
   let ending: number | null = null;
