@@ -129,7 +129,7 @@ class UndiciOrigin extends Answer implements OriginSide {
     super(request, events);
     const { forward } = request.exchange;
     this.client = new Client(originText(forward), {
-      connect: (_options, done) => done(null, route.socket as Socket),
+      connect: (_options, done) => queueMicrotask(() => done(null, route.socket as Socket)),
       headersTimeout: 0,
       bodyTimeout: 0,
       maxHeaderSize: 131_072,
