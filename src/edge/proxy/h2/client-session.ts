@@ -42,7 +42,9 @@ export class H2ClientSession implements StreamOwner {
   private readonly streams = new Set<H2ClientStream>();
   private readonly abuse = new AbuseCounter();
   private readonly deadline: Deadline;
-  private lastStream = 0;
+  /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
+  private seenUpTo: number | null = null;
+  private begun = 0;
   private idleSince: number;
   private served = false;
   private closing = false;
@@ -55,7 +57,7 @@ export class H2ClientSession implements StreamOwner {
     this.scheme = connect.intercepted ? "https" : "http";
     this.socket = socket;
     this.idleSince = services.wheel.now;
-    socket.prependListener("close", () => this.lookForUnseen());
+    socket.prependListener("close", () => this.lookForUnseen(true));
     this.session = http2.performServerHandshake(socket, serverOptions(services.policy().defaults.limits));
     // A TLSSocket that no tls.Server made never says that it is secure; here it is, and the session waits for the event.
     if (this.session.connecting) socket.emit("secureConnect");
@@ -69,7 +71,11 @@ export class H2ClientSession implements StreamOwner {
     const { session } = this;
     session.on("stream", (stream, _headers, flags, raw?: string[]) => this.opened(stream, flags, raw ?? []));
     session.on("ping", () => this.bear("ping"));
-    session.on("remoteSettings", () => this.bear("settings"));
+    session.on("remoteSettings", () => {
+      setImmediate(() => this.look());
+      this.bear("settings");
+    });
+    session.on("localSettings", () => setImmediate(() => this.look()));
     session.on("error", (error: NodeJS.ErrnoException) => this.failed(error));
     session.on("close", () => this.ended());
   }
@@ -77,9 +83,7 @@ export class H2ClientSession implements StreamOwner {
   // ---- streams --------------------------------------------------------------------------------------------------------
 
   private opened(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
-    const id = stream.id ?? 0;
-    if (id > this.lastStream + 2 && this.lastStream > 0) this.unseen((id - this.lastStream) / 2 - 1);
-    this.lastStream = Math.max(this.lastStream, id);
+    this.countMissing(stream.id ?? 0);
     this.served = true;
     try {
       this.begin(stream, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0, raw);
@@ -148,14 +152,31 @@ export class H2ClientSession implements StreamOwner {
 
   // ---- what node:http2 rejected by itself -----------------------------------------------------------------------------------
 
-  /** Heads that were not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. */
-  private lookForUnseen(): void {
-    if (this.session.destroyed) return;
-    const last = this.session.state.lastProcStreamID ?? 0;
-    if (last <= this.lastStream) return;
-    // Before the first stream, numbers may be left out by right (some clients begin at 3).
-    const missing = this.lastStream === 0 ? 1 : Math.ceil((last - this.lastStream) / 2);
-    this.lastStream = last;
+  /**
+   * Heads that are not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. Before the
+   * first stream, numbers may be left out by right (some clients begin at 3).
+   */
+  private countMissing(id: number): void {
+    const before = this.seenUpTo ?? (this.begun > 0 && this.begun < id ? this.begun - 2 : id - 2);
+    this.seenUpTo = Math.max(before, id);
+    if (id > before + 2) this.unseen((id - before) / 2 - 1);
+  }
+
+  /** A head began, and may still be under way. */
+  private look(): number {
+    const last = this.session.destroyed ? 0 : (this.session.state.lastProcStreamID ?? 0);
+    const known = this.begun;
+    this.begun = Math.max(known, last);
+    return last > (this.seenUpTo ?? 0) ? known : 0;
+  }
+
+  /** A head that began before the last look (or before the end) and never became a stream. `over`: nothing more comes. */
+  private lookForUnseen(over: boolean): void {
+    const known = this.look();
+    const last = over ? this.begun : known;
+    if (last <= (this.seenUpTo ?? 0)) return;
+    const missing = this.seenUpTo === null ? 1 : Math.ceil((last - this.seenUpTo) / 2);
+    this.seenUpTo = last;
     this.unseen(missing);
   }
 
@@ -188,7 +209,7 @@ export class H2ClientSession implements StreamOwner {
   expire(): void {
     const { wheel, settings } = this.services;
     this.deadline.at = wheel.now + POLL;
-    this.lookForUnseen();
+    this.lookForUnseen(false);
     for (const stream of [...this.streams]) stream.poll();
     if (this.streams.size > 0) return;
     const idle = wheel.now - this.idleSince;
