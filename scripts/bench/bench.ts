@@ -11,7 +11,7 @@ import { LoadGenerator } from "./load-generator.ts";
 import type { OriginPorts } from "./payload.ts";
 import type { Peer } from "./peers/peer.ts";
 import { CORES, freePort, type Running, startPinned, untilListening } from "./pinned.ts";
-import { cpuSeconds, residentBytes } from "./process-tree.ts";
+import { cpuSeconds, residentBytes, threadSeconds } from "./process-tree.ts";
 import type { Measurement, Participant, Results } from "./results.ts";
 import { costOf, type Scenario } from "./scenarios.ts";
 
@@ -32,6 +32,8 @@ export interface BenchPlan {
   readonly rounds: number;
   readonly seconds: number;
   readonly warmSeconds: number;
+  /** Proxies run on one core. */
+  readonly pinned: boolean;
   /** For people: what is going on. */
   readonly tell: (text: string) => void;
 }
@@ -72,6 +74,12 @@ export class Bench {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
+  /** CPU seconds of each thread of this proxy, so far. */
+  threads(name: string): number[] {
+    const runner = this.runners.find(({ peer }) => peer.name === name);
+    return runner === undefined ? [] : threadSeconds(runner.running.pid);
+  }
+
   /** Ends this proxy alone, so that it can write what it writes at its end. */
   async stopPeer(name: string): Promise<void> {
     await this.runners.find(({ peer }) => peer.name === name)?.running.stop();
@@ -104,7 +112,11 @@ export class Bench {
     const surroundings = { dir, port, origin: this.origin.ports, originCa: origin.ca, ca: peers };
     const start = await peer.prepare(surroundings);
     const env = start.env === undefined ? {} : { env: start.env };
-    const running = startPinned(start.command, start.args, { core: CORES.proxy, cwd: dir, ...env });
+    const running = startPinned(start.command, start.args, {
+      core: this.plan.pinned ? CORES.proxy : null,
+      cwd: dir,
+      ...env,
+    });
     try {
       await untilListening(running, port);
       this.runners.push({ peer, running, port, ca: readFileSync(start.caFile, "utf8") });
@@ -168,8 +180,10 @@ export class Bench {
   }
 
   private jobFor(scenario: Scenario, { port, ca }: Runner): Parameters<LoadGenerator["perform"]>[0] {
-    const { seconds, warmSeconds } = this.plan;
+    const count = scenario.least;
+    const measured = { seconds: this.plan.seconds, count };
+    const warm = { seconds: this.plan.warmSeconds, count };
     const seen = scenario.job.way === "tunnel" ? readFileSync(this.credentials.origin.ca, "utf8") : ca;
-    return { ...scenario.job, proxy: port, ca: seen, origin: this.origin.ports, seconds, warmSeconds };
+    return { ...scenario.job, proxy: port, ca: seen, origin: this.origin.ports, warm, measured };
   }
 }

@@ -21,7 +21,7 @@ export class LoadGenerator {
 
   /** Rejects with what was not right, or when it takes more than a minute longer than it should. */
   async perform(job: Job, steps: Steps): Promise<void> {
-    const deadline = (job.seconds + job.warmSeconds + 60) * 1000;
+    const deadline = (5 * Math.max(job.measured.seconds, job.warm.seconds) + 60) * 1000;
     this.send({ job });
     const ready = await this.report(deadline);
     if (!("ready" in ready)) throw new Error("failed" in ready ? ready.failed : "out of turn");

@@ -14,7 +14,7 @@ import { squid } from "./peers/squid.ts";
 import { tinyproxy } from "./peers/tinyproxy.ts";
 import { CORES } from "./pinned.ts";
 import { profileText } from "./profile.ts";
-import { participantsText, tables, verdictsText } from "./report.ts";
+import { participantsText, round, tables, verdictsText } from "./report.ts";
 import { OWN, type Results } from "./results.ts";
 import { sallyport } from "./sallyport.ts";
 import { SCENARIOS, type Scenario } from "./scenarios.ts";
@@ -53,7 +53,15 @@ function participants(options: BenchOptions): Peer[] {
 async function benchmark(options: BenchOptions): Promise<void> {
   const { rounds, seconds, warmSeconds } = options;
   const scenarios = chosen(options.scenarios);
-  const bench = new Bench({ peers: participants(options), scenarios, rounds, seconds, warmSeconds, tell });
+  const bench = new Bench({
+    peers: participants(options),
+    scenarios,
+    rounds,
+    seconds,
+    warmSeconds,
+    pinned: true,
+    tell,
+  });
   try {
     const results = await bench.run();
     const verdicts = judge(results, options.scenarios);
@@ -80,9 +88,21 @@ async function profile(options: BenchOptions, scenario: string): Promise<void> {
   const rules = chosen([scenario])[0]?.rules ?? null;
   const own = sallyport({ name: OWN, main: builtMain(options), rules, nodeOptions });
   const seconds = Math.max(options.seconds, PROFILE_SECONDS);
-  const bench = new Bench({ peers: [own], scenarios: chosen([scenario]), rounds: 1, seconds, warmSeconds: 1, tell });
+  const bench = new Bench({
+    peers: [own],
+    scenarios: chosen([scenario]),
+    rounds: 1,
+    seconds,
+    warmSeconds: 1,
+    pinned: false,
+    tell,
+  });
   try {
-    await bench.run();
+    const { measurements } = await bench.run();
+    const threads = bench.threads(OWN).filter((s) => s >= 0.05);
+    print(
+      `${measurements.map((m) => m.failed ?? `${round(m.cost ?? 0)} in all`).join()}; CPU seconds by thread: ${threads.join(" ")}`,
+    );
     await bench.stopPeer(OWN);
     print(profileText(dir));
   } finally {

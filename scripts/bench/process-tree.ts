@@ -13,10 +13,20 @@ interface Stat {
 
 /** Of a line of /proc/PID/stat (proc(5)); the command in parentheses may hold spaces and parentheses. */
 export function parseStat(line: string): Stat {
-  const pid = Number.parseInt(line, 10);
+  const field = fieldsOf(line);
+  const ended = (field(16) + field(17)) / TICKS;
+  return { pid: Number.parseInt(line, 10), parent: field(4), cpu: ownCpu(line) + ended };
+}
+
+function ownCpu(line: string): number {
+  const field = fieldsOf(line);
+  return (field(14) + field(15)) / TICKS;
+}
+
+/** The fields after the command, by the numbers of proc(5). */
+function fieldsOf(line: string): (number: number) => number {
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
-  const field = (number: number): number => Number(fields[number - 3]);
-  return { pid, parent: field(4), cpu: (field(14) + field(15) + field(16) + field(17)) / TICKS };
+  return (number) => Number(fields[number - 3]);
 }
 
 /** The process and everything that descends from it. */
@@ -49,6 +59,13 @@ export function cpuSeconds(root: number): number {
   const stats = tree(root);
   if (stats.length === 0) throw new Error(`process ${root} has ended`);
   return stats.reduce((sum, { cpu }) => sum + cpu, 0);
+}
+
+/** Seconds of CPU time of each thread of one process, the most first. */
+export function threadSeconds(pid: number): number[] {
+  const lines = readdirSync(`/proc/${pid}/task`).map((tid) => read(`/proc/${pid}/task/${tid}/stat`));
+  const seconds = lines.filter((line) => line !== null).map((line) => ownCpu(line));
+  return seconds.sort((a, b) => b - a);
 }
 
 /** Resident bytes of the tree; pages that processes share count for each. */

@@ -1,5 +1,6 @@
 // What main.ts asks of the load generator, and what it gets back. Everything is plain data: it goes through a pipe.
 import type { OriginPorts } from "../payload.ts";
+import type { Portion } from "./run.ts";
 
 export interface Job {
   readonly kind: "requests" | "h2" | "websocket" | "idle";
@@ -17,8 +18,9 @@ export interface Job {
   readonly connections: number;
   /** Streams at once on each (HTTP/2). */
   readonly streams: number;
-  readonly warmSeconds: number;
-  readonly seconds: number;
+  /** Before anything is measured, and then. */
+  readonly warm: Portion;
+  readonly measured: Portion;
 }
 
 export interface Outcome {

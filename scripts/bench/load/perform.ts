@@ -20,10 +20,10 @@ export async function perform(
   const tally = new Tally();
   try {
     await inTurn(workers, (worker) => worker.open());
-    if (job.warmSeconds > 0) await work(workers, tally, job.warmSeconds);
+    await work(workers, tally, job.warm);
     tally.reset();
     await ready();
-    await done(outcomeOf(tally, await work(workers, tally, job.seconds)));
+    await done(outcomeOf(tally, await work(workers, tally, job.measured)));
   } finally {
     for (const worker of workers) worker.close();
   }
