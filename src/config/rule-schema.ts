@@ -7,8 +7,16 @@ import { size, sizeOrNone, until, wait, waitOrNone } from "./units.ts";
 
 const limits = section(
   {
-    request: sizeOrNone().optional().describe("Bytes of request content; more is answered 413. Default: none."),
-    response: sizeOrNone().optional().describe("Bytes of response content; more is answered 502. Default: none."),
+    request: sizeOrNone()
+      .optional()
+      .describe(
+        "Bytes of request content; more is answered 413. Default: none. Of a WebSocket: of each message of the client; more closes with 1009. Default there: 16MiB, and never more than 64MiB.",
+      ),
+    response: sizeOrNone()
+      .optional()
+      .describe(
+        "Bytes of response content; more is answered 502. Default: none. Of a WebSocket: of each message of the origin, as for requests.",
+      ),
     headers: size().optional().describe("Bytes of a field section; more is answered 431. Default: 32KiB."),
     url: size().optional().describe("Bytes of the request target; more is answered 414. Default: 16KiB."),
     idle: wait().optional().describe("Time without a byte in either direction. Default: 60s."),
@@ -151,7 +159,9 @@ export const defaultsSchema = section(
       .describe("The longest match; a longer body streams behind a tail of this size. Default: 4KiB."),
     "scan-limit": sizeOrNone()
       .default(DEFAULT_SCAN_LIMIT)
-      .describe("Bytes of decoded content that are looked at; more is content that cannot be looked into. Default: none."),
+      .describe(
+        "Bytes of decoded content that are looked at; more is content that cannot be looked into. Default: none.",
+      ),
   },
   ["cache", "retry", "rate"],
 ).describe("What holds where no rule says otherwise.");

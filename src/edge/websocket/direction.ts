@@ -7,8 +7,8 @@ import { contentMessages, type MessageFilter } from "../../stages/content-messag
 
 /** Bytes of a message when the policy sets no limit for the direction; a message is held until it is whole. */
 export const DEFAULT_MESSAGE_LIMIT = 16 * 1024 * 1024;
-/** Bytes of a message however large the policy's limit is: it stands in memory. */
-export const LARGEST_MESSAGE = 256 * 1024 * 1024;
+/** Bytes of a message however large the policy's limit is: it stands in memory, and is worked on in one go. */
+export const LARGEST_MESSAGE = 64 * 1024 * 1024;
 
 export class Direction {
   readonly side: "request" | "response";

@@ -70,7 +70,8 @@ export interface Rig {
 }
 
 export async function startRig(options: RigOptions = {}, reading = { client: true, origin: true }): Promise<Rig> {
-  const wheel = new TimerWheel();
+  const failures: unknown[] = [];
+  const wheel = new TimerWheel((error) => failures.push(error));
   const sink = new CollectingSink();
   const open = new Set<{ drain(): void; destroy(): void }>();
   const [clientFar, clientNear] = await pair();
@@ -95,6 +96,7 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
     close: async () => {
       for (const socket of [clientFar, originFar, clientNear, originNear]) socket.destroy();
       wheel.close();
+      if (failures.length > 0) throw failures[0];
     },
   };
 }
