@@ -13,7 +13,9 @@ if (!globalThis[MARK]) {
   Object.defineProperty(globalThis, MARK, { value: true });
   const proxy = readProxy(process.env.https_proxy || process.env.HTTPS_PROXY || process.env.http_proxy);
   if (proxy !== null) {
-    const direct = readNoProxy(process.env.no_proxy ?? process.env.NO_PROXY ?? "");
+    const listed = readNoProxy(process.env.no_proxy ?? process.env.NO_PROXY ?? "");
+    // A client that reads the proxy variables itself (axios) connects to the proxy through these agents.
+    const direct = (host, port) => (host === proxy.host && Number(port) === proxy.port) || listed(host, port);
     patchAgents(proxy, direct);
     patchFetch(proxy, direct);
   }
@@ -184,7 +186,9 @@ function patchFetch(proxy, direct) {
 }
 
 function makeDispatcher(proxy, direct) {
-  const { Agent, buildConnector } = require("undici");
+  // Not the package's index: when the program itself is loading this copy of undici, that is only half there.
+  const Agent = require("undici/lib/dispatcher/agent");
+  const buildConnector = require("undici/lib/core/connect");
   const plain = buildConnector({});
   return new Agent({
     connect(options, done) {

@@ -68,7 +68,8 @@ export class BuiltHouse {
   /** Runs a command of the program in this house's folders. */
   command(args: readonly string[], options: { cwd?: string; input?: string } = {}): Promise<Ran> {
     const [name = "", ...rest] = args;
-    const places = ["--data", join(this.folder, "data"), "--ca", join(this.folder, "certs")];
+    const ca = name === "run" ? ["--ca", join(this.folder, "certs")] : [];
+    const places = ["--data", join(this.folder, "data"), ...ca];
     return program([process.execPath, MAIN, name, ...places, ...rest], { ...options, env: this.environment() });
   }
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BuiltHouse, firstThatWorks, notHere, program, pythonWith, ROOT, startBuiltHouse } from "./built-house.ts";
 import { GO, JAVA } from "./programs.ts";
-import { BIG, HELLO, PACKAGE } from "./site.ts";
+import { BIG, GZIPPED, HELLO, PACKAGE } from "./site.ts";
 
 let house: BuiltHouse;
 beforeAll(async () => {
@@ -155,7 +155,7 @@ asyncio.run(main())`,
     "node",
     () => node(`fetch("https://site.test/gzip").then(r=>r.text()).then(t=>process.stdout.write(t))`),
     HELLO,
-    [],
+    [{ method: "GET", path: "/gzip", received: GZIPPED }],
   ],
   ["node-https", "node", () => node(`require("https").get("${HELLO_URL}",r=>r.pipe(process.stdout))`), HELLO, [GOT]],
   [

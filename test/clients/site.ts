@@ -10,6 +10,8 @@ export const HELLO = "hello from the origin\n";
 /** 200 kB that differ everywhere, for ranges. */
 export const BIG = Buffer.from(Array.from({ length: 25_000 }, (_, i) => `${i}`.padStart(7, "0")).join("\n"));
 
+export const GZIPPED = gzipSync(HELLO);
+
 export interface Site {
   readonly secure: HttpOrigin;
   readonly plain: HttpOrigin;
@@ -42,7 +44,7 @@ function answer(request: http.IncomingMessage, response: http.ServerResponse, gi
     response.end(HELLO);
   } else if (pathname === "/gzip") {
     response.setHeader("content-encoding", "gzip");
-    response.end(gzipSync(HELLO));
+    response.end(GZIPPED);
   } else if (pathname === "/big") {
     range(request, response);
   } else if (pathname === "/who") {

@@ -40,10 +40,11 @@ const gzipped = gzipSync("a secret word in here").toString("latin1");
 
 const ALLOW = "defaults: { action: allow }\n";
 const rule = (text: string): string =>
-  `${ALLOW}rules:\n  - { id: r, allow: ["http://127.0.0.1:*", "https://127.0.0.1:*"], ${text} }\n`;
+  `${ALLOW}rules:\n  - { id: r, allow: ["http://127.0.0.1:PORT", "https://127.0.0.1:PORT"], ${text} }\n`;
 const BLOCK = rule("content: [{ block: { text: forbidden, status: 451 } }]");
 const REDACT = rule("content: [{ redact: { text: secret } }]");
-const DENY = 'defaults: { action: deny }\nrules:\n  - { id: only, allow: ["GET http://127.0.0.1:*/open/**"] }\n';
+const DENY =
+  'defaults: { action: deny }\nrules:\n  - { id: only, allow: ["GET http://127.0.0.1:PORT/open/**", "GET https://127.0.0.1:PORT/open/**"] }\n';
 
 export const CASES: readonly ReferenceCase[] = [
   // methods and fields
@@ -169,7 +170,7 @@ export const CASES: readonly ReferenceCase[] = [
     "redirected",
     get("/a?b=c"),
     ok,
-    `${ALLOW}rules:\n  - { id: moved, allow: ["http://127.0.0.1:*"], redirect: { status: 307, to: "https://elsewhere.example" } }\n`,
+    `${ALLOW}rules:\n  - { id: moved, allow: ["http://127.0.0.1:PORT", "https://127.0.0.1:PORT"], redirect: { status: 307, to: "https://elsewhere.example" } }\n`,
   ),
   one("report mode", get("/closed"), ok, DENY.replace("action: deny", "action: deny, mode: report, until: 2999-01-01")),
   one(
@@ -181,16 +182,16 @@ export const CASES: readonly ReferenceCase[] = [
     ),
   ),
   // limits
-  one("a request over its limit, declared", post("x".repeat(200)), ok, rule("limits: { request: 100 }")),
-  one("a request at its limit", post("x".repeat(100)), ok, rule("limits: { request: 100 }")),
-  one("a response over its limit, declared", get(), origins.text("x".repeat(200)), rule("limits: { response: 100 }")),
+  one("a request over its limit, declared", post("x".repeat(200)), ok, rule("limits: { request: 100B }")),
+  one("a request at its limit", post("x".repeat(100)), ok, rule("limits: { request: 100B }")),
+  one("a response over its limit, declared", get(), origins.text("x".repeat(200)), rule("limits: { response: 100B }")),
   one(
     "a response over its limit, counted",
     get(),
     raw("200 OK\r\nTransfer-Encoding: chunked", `${chunks("x".repeat(60), "x".repeat(60))}\r\n`),
-    rule("limits: { response: 100 }"),
+    rule("limits: { response: 100B }"),
   ),
-  one("a URL over its limit", get(`/${"u".repeat(300)}`), ok, rule("limits: { url: 100 }")),
+  one("a URL over its limit", get(`/${"u".repeat(300)}`), ok, rule("limits: { url: 100B }")),
   // content
   one("blocked: a request", post("this is forbidden here"), ok, BLOCK),
   one(

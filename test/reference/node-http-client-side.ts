@@ -55,7 +55,6 @@ export class NodeHttpClientSide implements ClientSide {
     }
     if (this.stopped) fields.push("Connection", "close");
     this.response.writeHead(status, head.phrase, fields);
-    if (length !== 0 && !headOnly) this.response.flushHeaders();
   }
 
   data(chunk: Uint8Array, last: boolean): boolean {

@@ -4,7 +4,8 @@
 //   - the place of Content-Length and Transfer-Encoding among the fields, their case, and the sizes of chunks: what is left is
 //     how content was framed, where there was any;
 //   - the place of Host among the fields of a request (undici writes it first), and its case;
-//   - ids of records in our own responses.
+//   - that undici frames content which turns out empty by its length;
+//   - ids of records in our own responses, and our sentence on what was wrong with an origin.
 import type { RawResponse } from "../support/raw-client.ts";
 
 export interface ResponseSeen {
@@ -35,7 +36,8 @@ export interface Message {
 const OWN = /^(?:connection|keep-alive|content-length|transfer-encoding|host):/i;
 const ULID = /\b[0-9A-HJKMNP-TV-Z]{26}\b/g;
 
-const nameless = (text: string): string => text.replace(ULID, "ID");
+const nameless = (text: string): string =>
+  text.replace(ULID, "ID").replace(/(could not complete this request): .*?(?=: [A-Z]+ http)/, "$1");
 const fieldValue = (lines: readonly string[], name: string): string | null => {
   const line = lines.find((l) => l.toLowerCase().startsWith(`${name}:`));
   return line === undefined ? null : line.slice(name.length + 1).trim();
@@ -80,7 +82,7 @@ export function messagesIn(text: string): Message[] {
       line,
       host: fieldValue(lines, "host") ?? "",
       fields: lines.filter((l) => !OWN.test(l)).map(tidy),
-      framing: body.framing,
+      framing: body.content === "" && body.trailers.length === 0 ? "none" : body.framing,
       content: body.content,
       trailers: body.trailers,
     });

@@ -1,5 +1,5 @@
 // The origin's side of an exchange, a second time: undici, and node:http's client where undici cannot (Expect, trailers of a
-// request, the asterisk). The way to the origin (addresses checked, TLS verified) is the house's own; each exchange has a
+// request, the asterisk, a 304 that says a length). The way to the origin (addresses checked, TLS verified) is the house's own; each exchange has a
 // connection of its own.
 import http from "node:http";
 import type { Socket } from "node:net";
@@ -54,7 +54,10 @@ export class ReferenceOrigins implements Origins {
 }
 
 const wantsNodeHttp = ({ exchange: { forward }, expectContinue }: OpenRequest): boolean =>
-  expectContinue || !forward.path.startsWith("/") || firstValue(forward.fields, "trailer") !== null;
+  expectContinue ||
+  !forward.path.startsWith("/") ||
+  firstValue(forward.fields, "trailer") !== null ||
+  firstValue(forward.fields, "if-none-match") !== null;
 
 function describe({ exchange: x }: OpenRequest, route: Route): void {
   const { received, forward } = x;
@@ -114,7 +117,7 @@ class Answer {
     this.over = true;
     const code = (error as NodeJS.ErrnoException).code ?? "";
     if (error instanceof ProxyError) this.events.originFailed(error);
-    else if (/^HPE_(?!INVALID_EOF)|UND_ERR_(?:HEADERS_OVERFLOW|RES)/.test(code))
+    else if (error.name === "HTTPParserError" || /^HPE_(?!INVALID_EOF)|UND_ERR_(?:HEADERS_OVERFLOW|RES)/.test(code))
       this.events.originFailed(new ProxyError("origin-protocol", undefined, { cause: error }));
     else this.events.originFailed(new ProxyError("origin-incomplete", undefined, { cause: error }));
   }

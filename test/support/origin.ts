@@ -26,6 +26,8 @@ export interface RawOriginOptions {
   readonly tls?: TlsOptions;
   /** Speaks first, before any byte came. */
   readonly greet?: boolean;
+  /** Default: any that is free. */
+  readonly port?: number;
 }
 
 export interface RawOrigin {
@@ -48,7 +50,7 @@ export async function startRawOrigin(script: OriginScript, options: RawOriginOpt
       : tls.createServer({ ...options.tls, allowHalfOpen: true } as TlsOptions, accept);
   server.on("tlsClientError", () => {});
   const sockets = track(server);
-  server.listen(0, "127.0.0.1");
+  server.listen(options.port ?? 0, "127.0.0.1");
   await once(server, "listening");
   const text = (): string => conversations.map((conversation) => conversation.bytes.toString("latin1")).join("");
   return {
