@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
 import { Worker } from "node:worker_threads";
+import { resetUnder } from "../../src/edge/proxy/reset.ts";
 import { startHouse } from "../../src/roles/house.ts";
 import { type KeyAndCertificate, TestCa } from "../support/certificates.ts";
 import { type DnsAnswer, startDns, type TestDns } from "../support/dns.ts";
@@ -129,8 +130,7 @@ export class Client extends RawConnection {
     });
   }
   reset(): void {
-    this.raw.resetAndDestroy();
-    this.socket.destroy();
+    resetUnder(this.raw, this.socket);
   }
 }
 

@@ -20,7 +20,7 @@ import { beginConnect } from "./connect.ts";
 import { Input } from "./input.ts";
 import { Outgoing } from "./outgoing.ts";
 import { readTarget } from "./request-target.ts";
-import { resetConnection } from "./reset.ts";
+import { resetUnder } from "./reset.ts";
 import type { ProxyServices } from "./services.ts";
 import type { Deadline } from "./timers.ts";
 
@@ -370,8 +370,7 @@ export class ClientConnection implements ClientSide {
     if (this.state === "gone") return;
     this.state = "gone";
     // A reset, so that content which ends with the connection cannot look complete.
-    resetConnection(this.raw);
-    this.socket.destroy();
+    resetUnder(this.raw, this.socket);
     this.release();
   }
 
@@ -407,7 +406,7 @@ export class ClientConnection implements ClientSide {
       });
       socket.resume();
     };
-    return { socket, rest: this.input.take(), read, reset: () => resetConnection(this.raw) };
+    return { socket, rest: this.input.take(), read, reset: () => resetUnder(this.raw, socket) };
   }
 
   /** Gives up the socket to somebody else: a tunnel, an upgrade, TLS. */

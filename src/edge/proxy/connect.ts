@@ -126,7 +126,9 @@ export class Connect {
     if (error.reason === "internal")
       services.log.error({ err: error.cause ?? error, id: this.id }, "a CONNECT failed inside the proxy");
     const denied = error.reason === "not-allowed" || error.reason === "unauthenticated";
-    const outcome = decisionFields(error, this.id, "sallyport")[1]?.startsWith("allow") ? "allow" : "deny";
+    const failed = decisionFields(error, this.id, "sallyport")[1]?.startsWith("allow") === true;
+    // A failing origin and a client that went away are no denials.
+    const outcome = failed || (error.status === null && decision?.kind !== "refuse") ? "allow" : "deny";
     const record = connectRecord({
       ...this.facts(),
       decision: outcome,

@@ -24,5 +24,5 @@ export function breakOff(connection: Pick<RawConnection, "socket" | "reset">): v
   const { socket } = connection;
   if (connection.reset !== undefined) connection.reset();
   else if (socket instanceof net.Socket && !(socket instanceof tls.TLSSocket)) resetConnection(socket);
-  socket.destroy();
+  else socket.destroy();
 }
