@@ -233,3 +233,56 @@ test("a draining house tells clients and origins 1001, and waits for them no lon
   expect(await Promise.all(there)).toEqual([1001, 1001]);
   await origin.close();
 });
+
+describe("behind a next proxy, and rerouted", () => {
+  let next: TestHouse;
+  let first: TestHouse;
+  beforeAll(async () => {
+    next = await startTestHouse({ roots: ca.cert });
+    const [plain, secure] = [echoes.plain.port, echoes.secure.port];
+    first = await startTestHouse({
+      roots: ca.cert + next.ca,
+      policy: `defaults: { action: deny }
+network: { allow: [127.0.0.0/8, "::1/128"] }
+rules:
+  - id: on
+    allow: ["http://localhost:${plain}", "https://localhost:${secure}"]
+    via: http://127.0.0.1:${next.port}
+  - id: elsewhere
+    allow: ["http://named.example"]
+    to: https://localhost:${secure}
+`,
+    });
+  });
+  afterAll(async () => {
+    await first.close();
+    await next.close();
+  });
+
+  test.each(PATHS)("%s: both proxies read it, and record the same", async (path) => {
+    const origin = echoes[path === "intercepted wss" ? "secure" : "plain"];
+    const where = `/next/${++serial}`;
+    const client = await wsClient(path, first, origin.port, where);
+    client.socket.send("hello ".repeat(1_000));
+    expect((await client.until(1))[0]?.data.length).toBe(6_000);
+    client.socket.close(4001);
+    expect((await client.closed).code).toBe(4001);
+    const body = { messages: 1, bytes: 6_000, sha256: sha256("hello ".repeat(1_000)), complete: true };
+    for (const proxy of [first, next]) {
+      const [record] = await proxy.recordsWhere((r) => r.kind === "upgrade" && r.path === where);
+      expect(record).toMatchObject({ sent: body, received: body, reason: null });
+    }
+  });
+
+  test("ws:// goes on as wss:// where a rule says so, with its subprotocol", async () => {
+    const connection = await openPath("plain ws", first, 0);
+    const fields = "Sec-WebSocket-Protocol: chat\r\n";
+    connection.send(handshakeText("http://named.example/", 0, fields).replace("localhost:0", "named.example"));
+    const head = await connection.until((text) => text.includes("\r\n\r\n"));
+    expect(head).toMatch(/^HTTP\/1\.1 101 /);
+    expect(head).toMatch(/sec-websocket-protocol: chat\r\n/i);
+    connection.send(masked(TEXT, "ping me"));
+    await connection.until((text) => text.includes("ping me"));
+    connection.destroy();
+  });
+});

@@ -14,7 +14,10 @@ export class Direction {
   readonly side: "request" | "response";
   /** Bytes of a message, decompressed. */
   readonly limit: number;
-  private readonly filter: MessageFilter | null;
+  private readonly exchange: Exchange;
+  private filter: MessageFilter | null;
+  /** Bytes of a message that the filter searches. */
+  private readonly searched: number;
   private readonly digest: BodyDigest;
   private messages = 0;
 
@@ -23,7 +26,9 @@ export class Direction {
     const limit = plan.limits[side];
     this.side = side;
     this.limit = limit === Number.POSITIVE_INFINITY ? DEFAULT_MESSAGE_LIMIT : Math.min(limit, LARGEST_MESSAGE);
+    this.exchange = x;
     this.filter = contentMessages(x, side);
+    this.searched = plan.content?.scanLimit ?? Number.POSITIVE_INFINITY;
     this.digest = new BodyDigest(plan.record.bodies, null);
   }
 
@@ -35,6 +40,8 @@ export class Direction {
     if (message.length > this.limit) throw this.tooLarge();
     if (this.side === "request") this.count(message);
     const passed = this.filter === null ? message : bufferOf(this.filter.take(message));
+    // A filter gives up at what is too long to be searched, where the policy lets that pass: the next message gets a new one.
+    if (message.length > this.searched) this.filter = contentMessages(this.exchange, this.side);
     if (this.side === "response") this.count(passed);
     return passed;
   }

@@ -448,6 +448,18 @@ describe("content rules", () => {
     expect((await record()).reason).toBe("content-blocked");
   });
 
+  test("a message that was too long to be searched does not open the door for the next", async () => {
+    const { client, origin, record } = await rig({
+      rules: [{ block: { text: "word" } }],
+      scanLimit: 100,
+      onUnscannable: "allow",
+    });
+    client.socket.write(Buffer.concat([masked(TEXT, "x".repeat(101)), masked(TEXT, "a word")]));
+    const frames = await origin.until(isClosed);
+    expect(frames.map((f) => f.opcode)).toEqual([TEXT, CLOSE]);
+    expect((await record()).reason).toBe("content-blocked");
+  });
+
   test("a message over the scan limit follows on-unscannable", async () => {
     for (const onUnscannable of ["deny", "allow"] as const) {
       const { client, origin, record } = await rig({
@@ -607,4 +619,45 @@ describe("a slow reader", () => {
     });
     await expect.poll(() => got, { timeout: 20_000 }).toBeGreaterThan(64 * 8 * MIB);
   }, 40_000);
+});
+
+// ---- anything ---------------------------------------------------------------------------------------------------------------
+
+describe("anything at all", () => {
+  test("ends with one record, both connections closed, and nothing thrown", async () => {
+    const piece = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+      fc
+        .tuple(fc.nat(15), fc.nat(7), fc.boolean(), fc.boolean(), fc.uint8Array({ maxLength: 130 }))
+        .map(([opcode, rsv, fin, mask, data]) => frame(opcode, data, { rsv, fin, mask })),
+      fc
+        .tuple(fc.constantFrom(TEXT, BINARY, PING, PONG), fc.boolean(), fc.string({ maxLength: 50 }))
+        .map(([opcode, mask, text]) => frame(opcode, text, { mask })),
+      fc.string().map((text) => masked(TEXT, deflated(text), { rsv: 4 })),
+    );
+    const ending = fc.constantFrom("end", "reset", "close", "drain");
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(piece, { maxLength: 8 }),
+        fc.array(piece, { maxLength: 8 }),
+        ending,
+        async (out, back, how) => {
+          const { client, origin, sink, open, close } = await startRig({ deflate: TERMS, limits: { idle: 10 } });
+          for (const bytes of out) client.socket.write(bytes);
+          for (const bytes of back) origin.socket.write(bytes);
+          await new Promise((done) => setImmediate(done));
+          if (how === "drain") for (const relay of [...open]) relay.drain();
+          else if (how === "reset") client.socket.resetAndDestroy();
+          else if (how === "close") client.socket.end(masked(CLOSE));
+          else client.socket.end();
+          for (const far of [client, origin]) far.socket.on("end", () => far.socket.end());
+          await Promise.all([client.gone(), origin.gone()]);
+          await expect.poll(() => open.size, { interval: 2, timeout: 5_000 }).toBe(0);
+          expect(sink.records).toHaveLength(1);
+          await close();
+        },
+      ),
+      { numRuns: 150 },
+    );
+  }, 120_000);
 });
