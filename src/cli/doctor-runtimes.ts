@@ -4,7 +4,9 @@ export interface Runtime {
   readonly name: string;
   readonly program: string;
   /** The command that asks for `url`; it prints `status NNN` when an HTTP response came, whatever it says. */
-  command(url: string): string[];
+  command(url: string, source: string): string[];
+  /** A source file that it needs, whose path is given to `command`. */
+  readonly source?: { readonly file: string; readonly text: string };
   /** How this program prints the status; by default `status NNN`. */
   readonly status?: RegExp;
 }
@@ -19,6 +21,23 @@ const NODE_GET =
   "require(process.argv[1].split(':')[0]).get(process.argv[1],r=>{console.log('status',r.statusCode);r.destroy()}).on('error',e=>{console.error(e.message);process.exit(1)})";
 const DENO = "const r = await fetch(Deno.args[0]); console.log('status', r.status)";
 const RUBY = "require 'net/http'; puts \"status #{Net::HTTP.get_response(URI(ARGV[0])).code}\"";
+
+const GO = `package main
+import ("fmt"; "net/http"; "os")
+func main() {
+	r, err := http.Get(os.Args[1])
+	if err != nil { fmt.Fprintln(os.Stderr, err); os.Exit(1) }
+	fmt.Println("status", r.StatusCode)
+}
+`;
+const JAVA = `import java.net.HttpURLConnection;
+import java.net.URL;
+public class Ask {
+  public static void main(String[] args) throws Exception {
+    System.out.println("status " + ((HttpURLConnection) new URL(args[0]).openConnection()).getResponseCode());
+  }
+}
+`;
 
 export const RUNTIMES: readonly Runtime[] = [
   {
@@ -43,6 +62,19 @@ export const RUNTIMES: readonly Runtime[] = [
   { name: "node fetch", program: "node", command: (url) => ["node", "-e", NODE_FETCH, url] },
   { name: "node https", program: "node", command: (url) => ["node", "-e", NODE_GET, url] },
   { name: "deno", program: "deno", command: (url) => ["deno", "eval", DENO, url] },
+  {
+    name: "go",
+    program: "go",
+    command: (url, source) => ["go", "run", source, url],
+    source: { file: "ask.go", text: GO },
+  },
+  {
+    name: "java",
+    // With the compiler alone a source file can be run; a runtime without one is passed over.
+    program: "javac",
+    command: (url, source) => ["java", source, url],
+    source: { file: "Ask.java", text: JAVA },
+  },
   { name: "ruby", program: "ruby", command: (url) => ["ruby", "-e", RUBY, url] },
 ];
 

@@ -2,12 +2,14 @@
 import { execFile } from "node:child_process";
 import { X509Certificate } from "node:crypto";
 import { once } from "node:events";
-import { accessSync, constants, readFileSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
-import { delimiter, join } from "node:path";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join } from "node:path";
 import { Command } from "commander";
 import { type ChildSettings, childEnvironment } from "./child-environment.ts";
 import { prepareTrust, withoutOurBundle } from "./child-trust.ts";
+import { tryCommand } from "./doctor-command.ts";
 import { failed, ok, type Step, traceRequest, warning, within } from "./doctor-hops.ts";
 import { explainFailure, RUNTIMES, type Runtime } from "./doctor-runtimes.ts";
 import { joinOrStartHouse } from "./house-access.ts";
@@ -15,7 +17,6 @@ import { DEFAULT_NO_PROXY, parseNoProxy } from "./no-proxy.ts";
 import { CommandError, colours, EXIT, print, printJson, safeText, table } from "./output.ts";
 import { findPlaces, type PlaceOptions } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
-import { spawnAndWait } from "./run.ts";
 
 interface DoctorOptions extends PlaceOptions {
   readonly as?: string;
@@ -96,7 +97,9 @@ async function examine(
     const first = urls[0] as URL;
     for (const runtime of RUNTIMES) if (isInstalled(runtime.program)) add(await tryRuntime(runtime, first, child));
     add(await wayAround(first));
-    if (command.length > 0) add(await tryCommand(command, child));
+    if (command.length > 0) {
+      add(...(await tryCommand(command, child, { log: dirname(facts.auditFile), client: options.as ?? null })));
+    }
   } catch (error) {
     add(failed("child", (error as Error).message, "is the house of the same version? see its log"));
   } finally {
@@ -121,15 +124,22 @@ function caStep(file: string): Step {
 }
 
 async function tryRuntime(runtime: Runtime, url: URL, env: NodeJS.ProcessEnv): Promise<Step> {
-  const [program = "", ...args] = runtime.command(url.href);
+  const folder = runtime.source === undefined ? null : mkdtempSync(join(tmpdir(), "sallyport-doctor-"));
+  try {
+    const source = folder === null ? "" : join(folder, runtime.source?.file ?? "");
+    if (folder !== null) writeFileSync(source, runtime.source?.text ?? "");
+    return await askWith(runtime, runtime.command(url.href, source), url, env);
+  } finally {
+    if (folder !== null) rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function askWith(runtime: Runtime, command: string[], url: URL, env: NodeJS.ProcessEnv): Promise<Step> {
+  const [program = "", ...args] = command;
   const { said, fine } = await new Promise<{ said: string; fine: boolean }>((done) => {
     const options = { env: { ...env, GIT_TERMINAL_PROMPT: "0" }, timeout: RUNTIME_DEADLINE, maxBuffer: 1 << 20 };
     execFile(program, args, options, (error, stdout, stderr) => {
-      done({
-        said: `${stdout}
-${stderr}`,
-        fine: error === null,
-      });
+      done({ said: `${stdout}\n${stderr}`, fine: error === null });
     }).stdin?.end();
   });
   const match = [...said.matchAll(new RegExp(runtime.status ?? /status ([1-5]\d\d)/, "g"))].at(-1);
@@ -161,14 +171,6 @@ async function wayAround(url: URL): Promise<Step> {
   } finally {
     socket.on("error", () => {}).destroy();
   }
-}
-
-async function tryCommand(command: readonly string[], env: NodeJS.ProcessEnv): Promise<Step> {
-  const code = await spawnAndWait(command, env);
-  const step = `command: ${command[0]}`;
-  return code === 0
-    ? ok(step, "exit code 0")
-    : failed(step, `exit code ${code}`, "sallyport audit tail shows its requests");
 }
 
 function isInstalled(program: string): boolean {
