@@ -1,0 +1,10 @@
+// kill -9 under load. The long one: `npm run soak -- --kills 100`.
+import { expect, test } from "vitest";
+import { killLoop } from "../../scripts/soak/kill-loop.ts";
+
+test("three kills under load: every answered exchange is in the log, once, and the chain holds", async () => {
+  const report = await killLoop({ kills: 3, clients: 8, load: 300 });
+  expect(report.answered).toBeGreaterThan(50);
+  expect(report).toMatchObject({ missing: [], twice: [], chain: null, integrity: "ok" });
+  for (const milliseconds of report.firstAnswers) expect(milliseconds).toBeLessThan(5_000);
+}, 60_000);
