@@ -164,6 +164,7 @@ class ReferencePort {
 
   private inside(socket: Duplex, facts: ConnectionFacts, connect: ConnectContext): void {
     this.accept(socket, { ...facts, connect });
+    socket.resume();
   }
 }
 
