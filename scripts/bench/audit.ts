@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Filter } from "../../src/audit/query.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
+import { type Entry, entryOf } from "../../src/audit/row.ts";
 import { databaseFile } from "../../src/edge/audit/folder.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import { AuditStore } from "../../src/edge/audit/store.ts";
@@ -71,17 +72,16 @@ function record(i: number): AuditRecord {
 function fill(dir: string, count: number): { seconds: number; sample: AuditRecord } {
   const store = new AuditStore(dir);
   const started = performance.now();
-  let batch: AuditRecord[] = [];
+  let batch: Entry[] = [];
   let sample = record(0);
   for (let i = 0; i < count; i++) {
     const one = record(i);
     if (i === count >> 1) sample = one;
-    batch.push(one);
+    batch.push(entryOf(one));
     if (batch.length < 2_000 && i < count - 1) continue;
     store.append(batch, { file: 1, offset: i });
     batch = [];
   }
-  store.optimize();
   store.db.pragma("wal_checkpoint(TRUNCATE)");
   store.close();
   return { seconds: (performance.now() - started) / 1000, sample };

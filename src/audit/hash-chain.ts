@@ -1,6 +1,5 @@
 // The chain: each record's hash covers its number, everything in it, and the hash before.
 import { hash, type KeyObject, sign, verify } from "node:crypto";
-import type { Row } from "./row.ts";
 
 /** What stands before the first record: 64 zeros. */
 export const GENESIS = "0".repeat(64);
@@ -17,43 +16,9 @@ export interface SignedHead extends ChainPoint {
   readonly signature: string;
 }
 
-/** The canonical text of a row: one JSON array, so that no two rows share a text. */
-export const canonicalText = (seq: number, r: Row): string =>
-  JSON.stringify([
-    seq,
-    r.id,
-    r.parent,
-    r.at,
-    r.kind,
-    r.client,
-    r.address,
-    r.decision,
-    r.rule,
-    r.reason,
-    r.method,
-    r.scheme,
-    r.host,
-    r.port,
-    r.path,
-    r.status,
-    r.sentBytes,
-    r.sentSha,
-    r.sentComplete,
-    r.receivedBytes,
-    r.receivedSha,
-    r.receivedComplete,
-    r.total,
-    r.uninspected,
-    r.clientProtocol,
-    r.originProtocol,
-    r.sni,
-    r.origin,
-    r.more,
-  ]);
-
-/** The hash of a record, from the hash before it (hex), its number and its row. */
-export const chainHash = (previous: string, seq: number, row: Row): string =>
-  hash("sha256", `${previous}\n${canonicalText(seq, row)}`, "hex");
+/** The hash of a record, from the hash before it (hex), its number and the canonical text of its row (`rowText`). */
+export const chainHash = (previous: string, seq: number, text: string): string =>
+  hash("sha256", `${previous}\n${seq}\n${text}`, "hex");
 
 const headMessage = (seq: number, head: string, at: number): Buffer =>
   Buffer.from(`sallyport audit head 1\n${seq}\n${head}\n${at}\n`);

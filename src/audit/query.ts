@@ -1,5 +1,7 @@
-// From a question (the filters of `audit query`) to the condition of an SQL statement over `records`. Pure text.
-import { idToHex } from "./ulid.ts";
+// From a question (the filters of `audit query`) to the condition of an SQL statement over `records`, and to the terms that a block of
+// records must hold to be worth a look.
+import { AT } from "./row.ts";
+import { digestTerm, folderTerm, idTerm, numberTerm, pathTerm, statusClassTerm } from "./signature.ts";
 
 /** Times in milliseconds since 1970. `*` is any run of characters where patterns are allowed; `-` asks for none. */
 export interface Filter {
@@ -21,13 +23,18 @@ export interface Filter {
   readonly uninspected?: boolean;
 }
 
-export type Param = string | number | Uint8Array;
+export type Param = string | number;
 
 export interface Condition {
   /** Without WHERE; "1" when everything matches. */
   readonly sql: string;
   readonly params: readonly Param[];
+  /** For each group, a block must have one of its terms. */
+  readonly terms: readonly (readonly number[])[];
 }
+
+/** The numbers of the words that match one of the tests: exactly, or by a GLOB pattern of SQLite. */
+export type FindWords = (tests: readonly { readonly text: string; readonly glob: boolean }[]) => number[];
 
 /** What can be grouped by. */
 export const GROUPS = ["client", "host", "method", "status", "decision", "rule", "reason", "kind", "address"] as const;
@@ -38,93 +45,113 @@ export class QueryError extends Error {
   override readonly name = "QueryError";
 }
 
+/** More words than this are no help in finding blocks. */
+const MAX_TERMS = 64;
+const WORD_FILTERS = ["client", "host", "method", "decision", "rule", "reason", "kind"] as const;
+
 /** The condition of a filter. Throws QueryError. */
-export function conditionOf(f: Filter): Condition {
-  const parts: string[] = [];
-  const params: Param[] = [];
-  const add = (sql: string, ...values: Param[]) => {
-    parts.push(sql);
-    params.push(...values);
-  };
-  if (f.since !== undefined) add("at >= ?", f.since);
-  if (f.until !== undefined) add("at < ?", f.until);
-  if (f.client !== undefined) word(add, "client", f.client);
-  if (f.host !== undefined) word(add, "host", f.host.toLowerCase());
-  if (f.method !== undefined) word(add, "method", f.method.toUpperCase());
-  if (f.decision !== undefined) word(add, "decision", f.decision);
-  if (f.rule !== undefined) word(add, "rule", f.rule);
-  if (f.reason !== undefined) word(add, "reason", f.reason);
-  if (f.kind !== undefined) word(add, "kind", f.kind);
-  if (f.path !== undefined) path(add, f.path);
-  if (f.status !== undefined) status(add, f.status);
-  if (f.digest !== undefined) digest(add, f.digest);
-  if (f.id !== undefined) add("id = ?", idParam(f.id.toUpperCase(), f.id));
-  if (f.uninspected === true) add("uninspected = 1");
-  return { sql: parts.length === 0 ? "1" : parts.join(" AND "), params };
+export function conditionOf(f: Filter, findWords: FindWords): Condition {
+  const all: Building = { parts: [], params: [], terms: [] };
+  if (f.since !== undefined) add(all, "at >= ?", f.since);
+  if (f.until !== undefined) add(all, "at < ?", f.until);
+  for (const column of WORD_FILTERS) {
+    const text = f[column];
+    if (text === undefined) continue;
+    word(
+      all,
+      column,
+      column === "host" ? text.toLowerCase() : column === "method" ? text.toUpperCase() : text,
+      findWords,
+    );
+  }
+  if (f.path !== undefined) path(all, f.path);
+  if (f.status !== undefined) status(all, f.status);
+  if (f.digest !== undefined) digest(all, f.digest);
+  if (f.id !== undefined) id(all, f.id);
+  if (f.uninspected === true) {
+    add(all, "uninspected = 1");
+    all.terms.push([numberTerm(AT.uninspected, 1)]);
+  }
+  return { sql: all.parts.length === 0 ? "1" : all.parts.join(" AND "), params: all.params, terms: all.terms };
 }
 
-type Add = (sql: string, ...values: Param[]) => void;
+interface Building {
+  readonly parts: string[];
+  readonly params: Param[];
+  readonly terms: number[][];
+}
+
+function add(all: Building, sql: string, ...values: Param[]): void {
+  all.parts.push(sql);
+  all.params.push(...values);
+}
 
 /** A column of interned words; several with commas. */
-function word(add: Add, column: string, text: string): void {
+function word(all: Building, column: (typeof WORD_FILTERS)[number], text: string, findWords: FindWords): void {
   if (text === "-") {
-    add(`${column} IS NULL`);
+    add(all, `${column} IS NULL`);
+    all.terms.push([numberTerm(AT[column], 0)]);
     return;
   }
   const options = text.split(",").map((part) => part.trim());
-  const exact = options.length === 1 && !text.includes("*");
-  if (exact) add(`${column} = (SELECT id FROM words WHERE text = ?)`, text);
-  else {
-    const tests = options.map((option) => (option.includes("*") ? "text GLOB ?" : "text = ?")).join(" OR ");
-    add(`${column} IN (SELECT id FROM words WHERE ${tests})`, ...options.map((o) => (o.includes("*") ? globOf(o) : o)));
-  }
+  const ids = findWords(
+    options.map((o) => (o.includes("*") ? { text: globOf(o), glob: true } : { text: o, glob: false })),
+  );
+  if (ids.length === 1) add(all, `${column} = ?`, ids[0] as number);
+  else add(all, `${column} IN (SELECT value FROM json_each(?))`, JSON.stringify(ids));
+  if (ids.length <= MAX_TERMS) all.terms.push(ids.map((n) => numberTerm(AT[column], n)));
 }
 
 /** GLOB of SQLite knows `?` and `[…]` too: here they are themselves. */
 const globOf = (pattern: string): string => pattern.replaceAll(/[?[]/g, "[$&]");
 
-/** An exact path matches with any query; `*` matches any run of characters. The first 48 characters are indexed. */
-function path(add: Add, text: string): void {
+/** An exact path matches with any query; `*` matches any run of characters. */
+function path(all: Building, text: string): void {
   if (!text.includes("*")) {
-    add(
-      "substr(path, 1, 48) >= substr(?, 1, 48) AND substr(path, 1, 48) < substr(?, 1, 48) || ?",
-      text,
-      text,
-      "\u{10FFFF}",
-    );
-    add("(path = ? OR path GLOB ?)", text, `${globOf(text)}[?]*`);
+    add(all, "(path = ? OR path GLOB ?)", text, `${globOf(text)}[?]*`);
+    all.terms.push([pathTerm(text.split("?", 1)[0] as string)]);
     return;
   }
-  const prefix = text.slice(0, Math.min(text.indexOf("*"), 48));
-  if (prefix !== "") add("substr(path, 1, 48) >= ? AND substr(path, 1, 48) < ?", prefix, `${prefix}\u{10FFFF}`);
-  add("path GLOB ?", globOf(text));
+  add(all, "path GLOB ?", globOf(text));
+  const folder = folderTerm(text.slice(0, text.indexOf("*")));
+  if (folder !== null) all.terms.push([folder]);
 }
 
-function status(add: Add, text: string): void {
+function status(all: Building, text: string): void {
   const tests: string[] = [];
   const values: number[] = [];
+  const terms: number[] = [];
   for (const part of text.split(",").map((p) => p.trim().toLowerCase())) {
-    if (part === "-") tests.push("status IS NULL");
-    else if (/^[1-5]xx$/.test(part)) {
+    const number = Number(part[0]) * 100;
+    if (part === "-") {
+      tests.push("status IS NULL");
+      terms.push(numberTerm(AT.status, 0));
+    } else if (/^[1-5]xx$/.test(part)) {
       tests.push("status BETWEEN ? AND ?");
-      values.push(Number(part[0]) * 100, Number(part[0]) * 100 + 99);
+      values.push(number, number + 99);
+      terms.push(statusClassTerm(number));
     } else if (/^[1-9]\d\d$/.test(part)) {
       tests.push("status = ?");
       values.push(Number(part));
+      terms.push(numberTerm(AT.status, Number(part)));
     } else throw new QueryError(`--status ${text}: write 404, 4xx, 401,403, or - for none`);
   }
-  add(`(${tests.join(" OR ")})`, ...values);
+  add(all, `(${tests.join(" OR ")})`, ...values);
+  all.terms.push(terms);
 }
 
-function digest(add: Add, text: string): void {
+function digest(all: Building, text: string): void {
   const hex = text.toLowerCase().replace(/^sha256:/, "");
   if (!/^[0-9a-f]{12,64}$/.test(hex)) throw new QueryError("--digest wants at least 12 hex digits of a SHA-256");
-  add("seq IN (SELECT seq FROM digests WHERE start = ?)", Number.parseInt(hex.slice(0, 12), 16));
   const glob = `${hex}*`;
-  add("(lower(hex(sentSha)) GLOB ? OR lower(hex(receivedSha)) GLOB ? OR more GLOB ?)", glob, glob, `*"${hex}*`);
+  add(all, "(lower(hex(sentSha)) GLOB ? OR lower(hex(receivedSha)) GLOB ? OR more GLOB ?)", glob, glob, `*"${hex}*`);
+  all.terms.push([digestTerm(hex)]);
 }
 
-function idParam(upper: string, text: string): Param {
-  const hex = idToHex(upper);
-  return hex.startsWith(":") ? `:${text}` : Buffer.from(hex, "hex");
+/** Our own ids are upper case (Crockford base 32). */
+function id(all: Building, text: string): void {
+  const upper = text.toUpperCase();
+  const known = /^[0-9A-HJKMNP-TV-Z]{26}$/.test(upper) ? upper : text;
+  add(all, "id = ?", known);
+  all.terms.push([idTerm(known)]);
 }

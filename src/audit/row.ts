@@ -1,112 +1,136 @@
-// A record as the database keeps it: flat, with exact inverse. The hash chain covers a row, so it covers all that a query shows.
+// A record as the journal and the database keep it: one flat list, with exact inverse. Its JSON text is what the chain covers.
 import type { AuditRecord, BodyRecord, OriginRecord, RecordedBody, RecordKind } from "./record.ts";
-import { hexToId, idToHex } from "./ulid.ts";
+import { EMPTY_SHA256 } from "./record.ts";
 
-type Maybe<T> = T | null;
+export type Value = string | number | null;
+/** The values of `ROW_KEYS`. Times are hundredths of ms, flags 0 or 1, `more` and `origin` JSON text, null the digest of nothing. */
+export type Row = Value[];
 
-/** Words are spelled out here and interned in the database; `more` and `origin` are JSON text; times are hundredths of ms. */
-export interface Row {
-  id: string;
-  parent: Maybe<string>;
-  at: number;
-  kind: string;
-  client: Maybe<string>;
-  address: string;
-  decision: string;
-  rule: Maybe<string>;
-  reason: Maybe<string>;
-  method: Maybe<string>;
-  scheme: Maybe<string>;
-  host: Maybe<string>;
-  port: Maybe<number>;
-  path: Maybe<string>;
-  status: Maybe<number>;
-  sentBytes: number;
-  sentSha: string;
-  sentComplete: number;
-  receivedBytes: number;
-  receivedSha: string;
-  receivedComplete: number;
-  total: number;
-  uninspected: number;
-  clientProtocol: Maybe<string>;
-  originProtocol: Maybe<string>;
-  sni: Maybe<string>;
-  origin: Maybe<string>;
-  more: Maybe<string>;
+/** The names of a row's values in their order, and what each may be: s text, n number, ? with null. What queries test is in front. */
+const COLUMNS = {
+  at: "n",
+  kind: "s",
+  client: "s?",
+  host: "s?",
+  method: "s?",
+  status: "n?",
+  decision: "s",
+  rule: "s?",
+  reason: "s?",
+  uninspected: "n",
+  path: "s?",
+  id: "s",
+  sentBytes: "n",
+  receivedBytes: "n",
+  address: "s",
+  sentSha: "s?",
+  receivedSha: "s?",
+  parent: "s?",
+  scheme: "s?",
+  port: "n?",
+  sentComplete: "n",
+  receivedComplete: "n",
+  total: "n",
+  clientProtocol: "s?",
+  originProtocol: "s?",
+  sni: "s?",
+  origin: "s?",
+  more: "s?",
+} as const;
+
+export type RowKey = keyof typeof COLUMNS;
+export const ROW_KEYS = Object.keys(COLUMNS) as RowKey[];
+const TYPES = Object.values(COLUMNS);
+
+/** The place of each value in a row. */
+export const AT = Object.fromEntries(ROW_KEYS.map((key, i) => [key, i])) as Readonly<Record<RowKey, number>>;
+
+/** A row with its canonical text, which is also its line in the journal. */
+export interface Entry {
+  readonly row: Row;
+  readonly text: string;
 }
 
-/** The names of a row's values, in the order in which they are hashed and stored. */
-export const ROW_KEYS = [
-  "id",
-  "parent",
-  "at",
-  "kind",
-  "client",
-  "address",
-  "decision",
-  "rule",
-  "reason",
-  "method",
-  "scheme",
-  "host",
-  "port",
-  "path",
-  "status",
-  "sentBytes",
-  "sentSha",
-  "sentComplete",
-  "receivedBytes",
-  "receivedSha",
-  "receivedComplete",
-  "total",
-  "uninspected",
-  "clientProtocol",
-  "originProtocol",
-  "sni",
-  "origin",
-  "more",
-] as const satisfies readonly (keyof Row)[];
+/** JSON without spaces, so that no two rows share a text; a half of a surrogate pair, which UTF-8 cannot hold, is U+FFFD. */
+export function rowText(row: Row): string {
+  const text = JSON.stringify(row);
+  // JSON.stringify escapes the halves alone; a backslash that was in the text is doubled.
+  return text.includes("\\ud")
+    ? text.replace(/\\\\|\\ud[0-9a-f]{3}/g, (found) => (found === "\\\\" ? found : "\ufffd"))
+    : text;
+}
+
+export const entryOf = (record: AuditRecord): Entry => {
+  const row = rowOf(record);
+  return { row, text: rowText(row) };
+};
+
+/** The row of a journal line; null when it is not one. */
+export function parseRow(text: string): Row | null {
+  let row: unknown;
+  try {
+    row = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!Array.isArray(row) || row.length !== TYPES.length) return null;
+  for (let i = 0; i < TYPES.length; i++) {
+    const type = TYPES[i] as string;
+    const value = row[i];
+    if (value === null ? type.length === 1 : typeof value !== (type[0] === "n" ? "number" : "string")) return null;
+  }
+  return row as Row;
+}
 
 const hundredths = (ms: number | null): number | null => (ms === null ? null : Math.round(ms * 100));
 const millis = (n: unknown): number | null => (typeof n === "number" ? n / 100 : null);
+const shaValue = (sha256: string): string | null => (sha256 === EMPTY_SHA256 ? null : sha256);
 
 /** The row of a record. */
 export function rowOf(r: AuditRecord): Row {
-  return {
-    id: idToHex(r.id),
-    parent: r.parent === null ? null : idToHex(r.parent),
-    at: Math.trunc(r.at),
-    kind: r.kind,
-    client: r.client,
-    address: r.address,
-    decision: r.decision,
-    rule: r.rule,
-    reason: r.reason,
-    method: r.method,
-    scheme: r.scheme,
-    host: r.host,
-    port: r.port,
-    path: r.path,
-    status: r.status,
-    sentBytes: r.sent.bytes,
-    sentSha: r.sent.sha256,
-    sentComplete: r.sent.complete ? 1 : 0,
-    receivedBytes: r.received.bytes,
-    receivedSha: r.received.sha256,
-    receivedComplete: r.received.complete ? 1 : 0,
-    total: hundredths(r.timings.total) as number,
-    uninspected: r.uninspected ? 1 : 0,
-    clientProtocol: r.clientProtocol,
-    originProtocol: r.originProtocol,
-    sni: r.sni,
-    origin: r.origin === null ? null : originText(r.origin),
-    more: moreText(r),
-  };
+  const { sent, received } = r;
+  return [
+    Math.trunc(r.at),
+    r.kind,
+    r.client,
+    r.host,
+    r.method,
+    r.status,
+    r.decision,
+    r.rule,
+    r.reason,
+    r.uninspected ? 1 : 0,
+    r.path,
+    r.id,
+    sent.bytes,
+    received.bytes,
+    r.address,
+    shaValue(sent.sha256),
+    shaValue(received.sha256),
+    r.parent,
+    r.scheme,
+    r.port,
+    sent.complete ? 1 : 0,
+    received.complete ? 1 : 0,
+    Math.round(r.timings.total * 100),
+    r.clientProtocol,
+    r.originProtocol,
+    r.sni,
+    r.origin === null ? null : originText(r.origin),
+    moreText(r),
+  ];
 }
 
-const originText = (o: OriginRecord): string =>
-  JSON.stringify([o.address, o.port, o.tls, o.fingerprint, o.resolvedBy, o.to, o.via]);
+/** All exchanges of one origin connection share the object. */
+const originTexts = new WeakMap<OriginRecord, string>();
+
+function originText(o: OriginRecord): string {
+  const known = originTexts.get(o);
+  if (known !== undefined) return known;
+  const text = JSON.stringify([o.address, o.port, o.tls, o.fingerprint, o.resolvedBy, o.to, o.via]);
+  originTexts.set(o, text);
+  return text;
+}
 
 function originOf(text: string): OriginRecord {
   const [address, port, tls, fingerprint, resolvedBy, to, via] = JSON.parse(text);
@@ -132,8 +156,6 @@ function moreText(r: AuditRecord): string | null {
     r.responseFields ?? null,
     capturedOf(r.requestBody),
     capturedOf(r.responseBody),
-    r.sent.messages ?? null,
-    r.received.messages ?? null,
   ];
   let end = all.length;
   while (end > 0 && all[end - 1] === null) end--;
@@ -147,43 +169,47 @@ const capturedOf = (b: RecordedBody | undefined) => (b === undefined ? null : [b
 
 /** The record of a row; the exact inverse of `rowOf`. Throws when the row's texts are not what `rowOf` writes. */
 export function recordOf(row: Row): AuditRecord {
-  const m: unknown[] = row.more === null ? [] : JSON.parse(row.more);
+  const more = row[AT.more] as string | null;
+  const m: unknown[] = more === null ? [] : JSON.parse(more);
   const at = (i: number): unknown => m[i] ?? null;
+  const text = (key: RowKey) => row[AT[key]] as string | null;
+  const number = (key: RowKey) => row[AT[key]] as number;
   const requestFields = at(11) as string[] | null;
   const responseFields = at(12) as string[] | null;
   const requestBody = at(13) as [string, number] | null;
   const responseBody = at(14) as [string, number] | null;
+  const origin = text("origin");
   return {
-    id: hexToId(row.id),
-    parent: row.parent === null ? null : hexToId(row.parent),
-    at: row.at,
-    kind: row.kind as RecordKind,
-    client: row.client,
-    address: row.address,
-    decision: row.decision as AuditRecord["decision"],
-    rule: row.rule,
-    reason: row.reason as AuditRecord["reason"],
-    method: row.method,
-    scheme: row.scheme as AuditRecord["scheme"],
-    host: row.host,
-    port: row.port,
-    path: row.path,
-    status: row.status,
-    sent: bodyOf(row.sentBytes, row.sentSha, row.sentComplete, at(7), at(9), at(15)),
-    received: bodyOf(row.receivedBytes, row.receivedSha, row.receivedComplete, at(8), at(10), at(16)),
+    id: text("id") as string,
+    parent: text("parent"),
+    at: number("at"),
+    kind: text("kind") as RecordKind,
+    client: text("client"),
+    address: text("address") as string,
+    decision: text("decision") as AuditRecord["decision"],
+    rule: text("rule"),
+    reason: text("reason") as AuditRecord["reason"],
+    method: text("method"),
+    scheme: text("scheme") as AuditRecord["scheme"],
+    host: text("host"),
+    port: row[AT.port] as number | null,
+    path: text("path"),
+    status: row[AT.status] as number | null,
+    sent: bodyOf(number("sentBytes"), text("sentSha"), number("sentComplete"), at(7), at(9)),
+    received: bodyOf(number("receivedBytes"), text("receivedSha"), number("receivedComplete"), at(8), at(10)),
     timings: {
       wait: millis(at(0)),
       dns: millis(at(1)),
       connect: millis(at(2)),
       tls: millis(at(3)),
       firstByte: millis(at(4)),
-      total: row.total / 100,
+      total: number("total") / 100,
     },
-    origin: row.origin === null ? null : originOf(row.origin),
-    clientProtocol: row.clientProtocol,
-    originProtocol: row.originProtocol,
-    sni: row.sni,
-    uninspected: row.uninspected === 1,
+    origin: origin === null ? null : originOf(origin),
+    clientProtocol: text("clientProtocol"),
+    originProtocol: text("originProtocol"),
+    sni: text("sni"),
+    uninspected: row[AT.uninspected] === 1,
     notes: (at(5) as string[] | null) ?? [],
     error: at(6) as string | null,
     ...(requestFields === null ? {} : { requestFields }),
@@ -193,22 +219,14 @@ export function recordOf(row: Row): AuditRecord {
   };
 }
 
-function bodyOf(
-  bytes: number,
-  sha256: string,
-  complete: number,
-  decoded: unknown,
-  parts: unknown,
-  messages: unknown,
-): BodyRecord {
+function bodyOf(bytes: number, sha: string | null, complete: number, decoded: unknown, parts: unknown): BodyRecord {
   const d = decoded as [number, string] | null;
   return {
     bytes,
-    sha256,
+    sha256: sha ?? EMPTY_SHA256,
     complete: complete === 1,
     ...(d === null ? {} : { decoded: { bytes: d[0], sha256: d[1] } }),
     ...(parts === null ? {} : { parts: parts as string[] }),
-    ...(messages === null ? {} : { messages: messages as number }),
   };
 }
 

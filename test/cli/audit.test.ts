@@ -10,6 +10,7 @@ import Database from "better-sqlite3";
 import { Command } from "commander";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { AuditRecord } from "../../src/audit/record.ts";
+import { entryOf } from "../../src/audit/row.ts";
 import { filterOf, withFilters } from "../../src/cli/audit/flags.ts";
 import { databaseFile, lockFolder } from "../../src/edge/audit/folder.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
@@ -53,13 +54,13 @@ beforeAll(() => {
   dir = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
   lockFolder(dir)();
   const store = new AuditStore(dir);
-  store.append(RECORDS, { file: 0, offset: 0 });
+  store.append(RECORDS.map(entryOf), { file: 0, offset: 0 });
   store.sign(Date.now(), signingKey(dir));
   store.close();
   followed = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
   lockFolder(followed)();
   const other = new AuditStore(followed);
-  other.append([aRecord()], { file: 0, offset: 0 });
+  other.append([entryOf(aRecord())], { file: 0, offset: 0 });
   other.close();
 });
 afterAll(() => {
@@ -146,7 +147,7 @@ test("tail follows what is written while it runs", async () => {
   try {
     await until(() => out.split("\n").length === 2, 20_000);
     const late = aRecord();
-    store.append([late], { file: 0, offset: 0 });
+    store.append([entryOf(late)], { file: 0, offset: 0 });
     await until(() => out.includes(late.id), 5_000);
   } finally {
     store.close();

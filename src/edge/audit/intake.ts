@@ -4,6 +4,7 @@ import type { KeyObject } from "node:crypto";
 import { rmSync } from "node:fs";
 import type { AuditRecord } from "../../audit/record.ts";
 import { EMPTY_SHA256, NO_BODY } from "../../audit/record.ts";
+import { type Entry, entryOf, parseRow } from "../../audit/row.ts";
 import { newId } from "../../shared/ids.ts";
 import { journalFile, journalNumbers } from "./journal-files.ts";
 import { readJournal } from "./journal-reader.ts";
@@ -13,6 +14,10 @@ import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
 
 const BATCH = 2_000;
+/** Few commits are cheap: what comes waits this long for more, */
+const GATHER_MS = 150;
+/** or until there is this much (bytes). */
+const GATHER_BYTES = 1024 * 1024;
 const SIGN_EVERY_RECORDS = 1_000;
 const SIGN_EVERY_MS = 10_000;
 const KEEP_EVERY_MS = 60_000;
@@ -41,6 +46,7 @@ export class Intake {
   #flushes: number[] = [];
   #turn: NodeJS.Immediate | null = null;
   #retry: NodeJS.Timeout | null = null;
+  #gather: NodeJS.Timeout | null = null;
   readonly #timer: NodeJS.Timeout;
 
   constructor(data: AuditorData, post: Post, closed: () => void) {
@@ -57,6 +63,11 @@ export class Intake {
     if (message.type === "wrote") {
       this.#liveFile = message.file;
       this.#liveEnd = message.end;
+      const enough = this.#file < message.file || message.end - this.#offset >= GATHER_BYTES;
+      if (!enough && this.#flushes.length === 0) {
+        this.#gather ??= setTimeout(() => this.#schedule(), GATHER_MS);
+        return;
+      }
     } else if (message.type === "flush") this.#flushes.push(message.token);
     else if (message.type === "keep") this.#keep = message.keep;
     else this.#closing = true;
@@ -64,6 +75,8 @@ export class Intake {
   }
 
   #schedule(): void {
+    if (this.#gather !== null) clearTimeout(this.#gather);
+    this.#gather = null;
     if (this.#turn !== null || this.#retry !== null) return;
     this.#turn = setImmediate(() => {
       this.#turn = null;
@@ -114,7 +127,7 @@ export class Intake {
     const to = live ? this.#liveEnd : Number.MAX_SAFE_INTEGER;
     const read = readJournal(this.#dir, this.#file, this.#offset, to, BATCH);
     if (read !== null && read.next > this.#offset) {
-      const records = read.lines.map((line) => this.#parse(line));
+      const records = read.lines.map((line) => this.#entry(line));
       store.append(records, { file: this.#file, offset: read.next });
       this.#offset = read.next;
       this.#unsigned += records.length;
@@ -130,7 +143,7 @@ export class Intake {
   #finishFile(): void {
     const done = this.#file;
     const next = journalNumbers(this.#dir).find((n) => n > done) ?? this.#liveFile;
-    this.#store?.append([], { file: next, offset: 0 });
+    this.#store?.settle({ file: next, offset: 0 });
     this.#file = next;
     this.#offset = 0;
     this.#remove(done);
@@ -144,16 +157,14 @@ export class Intake {
     }
   }
 
-  #parse(line: string): AuditRecord {
-    try {
-      const record = JSON.parse(line) as AuditRecord;
-      if (typeof record.id === "string" && typeof record.sent.sha256 === "string") return record;
-    } catch {}
+  #entry(text: string): Entry {
+    const row = parseRow(text);
+    if (row !== null) return { row, text };
     this.#post({
       type: "warning",
-      message: `a line of journal ${this.#file} is not a record (${line.length} characters)`,
+      message: `a line of journal ${this.#file} is not a record (${text.length} characters)`,
     });
-    return unreadable(line.length);
+    return entryOf(unreadable(text.length));
   }
 
   #housekeeping(): void {
@@ -163,7 +174,6 @@ export class Intake {
     if (this.#unsigned > 0 && due) this.#sign(store, now);
     if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS || this.#closing) return;
     this.#lastKept = now;
-    store.optimize();
     const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
     if (removed > 0) store.forgetWords();
     if (removed >= 50_000) this.#lastKept = 0;
@@ -196,10 +206,8 @@ export class Intake {
   /** What is not in the database stays in the journal for the next start. */
   #finish(whole: boolean): void {
     clearInterval(this.#timer);
-    if (whole && this.#store !== null) {
-      this.#store.optimize();
-      this.#store.close();
-    }
+    if (this.#gather !== null) clearTimeout(this.#gather);
+    if (whole) this.#store?.close();
     this.#store = null;
     this.#closed();
   }

@@ -2,6 +2,7 @@
 import type { KeyObject } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { signHead } from "../../audit/hash-chain.ts";
+import { blockOf } from "../../audit/signature.ts";
 import type { Keep } from "./messages.ts";
 
 const STEP = 5_000;
@@ -43,7 +44,7 @@ function pruneStep(db: Database, last: number, now: number, key: KeyObject): num
         head.at,
         Buffer.from(head.signature, "base64"),
       );
-      db.prepare("DELETE FROM digests WHERE seq <= ?").run(point.seq);
+      db.prepare("DELETE FROM blocks WHERE block < ?").run(blockOf(point.seq + 1));
       return db.prepare("DELETE FROM records WHERE seq <= ?").run(point.seq).changes;
     })
     .immediate();

@@ -1,12 +1,12 @@
 // The read end of the database: a connection that cannot write, beside a running house.
 import { existsSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
-import { conditionOf, type Filter, type Group, type Param } from "../../audit/query.ts";
+import { type Condition, conditionOf, type Filter, type FindWords, type Group, type Param } from "../../audit/query.ts";
 import type { AuditRecord } from "../../audit/record.ts";
-import { EMPTY_SHA256 } from "../../audit/record.ts";
-import { ROW_KEYS, type Row, recordOf } from "../../audit/row.ts";
+import { AT, ROW_KEYS, type Row, recordOf } from "../../audit/row.ts";
+import { BLOCK, blockOf, mayHold } from "../../audit/signature.ts";
 import { databaseFile } from "./folder.ts";
-import { SCHEMA_VERSION, versionOf } from "./schema.ts";
+import { SCHEMA_VERSION, versionOf, WORD_COLUMNS } from "./schema.ts";
 
 export interface StoredRecord {
   readonly seq: number;
@@ -29,14 +29,13 @@ export interface GroupLine {
   readonly received: number;
 }
 
-/** Bytes leave the database as hex: cheaper than a Buffer for each. An id that is no ULID is text already. hex(NULL) is empty. */
+/** Bytes leave the database as hex: cheaper than a Buffer for each. */
 const HEX: Readonly<Record<string, string>> = {
-  id: "iif(typeof(id) = 'blob', lower(hex(id)), id)",
-  parent: "iif(typeof(parent) = 'blob', lower(hex(parent)), parent)",
-  sentSha: "lower(hex(sentSha))",
-  receivedSha: "lower(hex(receivedSha))",
+  sentSha: "iif(sentSha IS NULL, NULL, lower(hex(sentSha)))",
+  receivedSha: "iif(receivedSha IS NULL, NULL, lower(hex(receivedSha)))",
 };
 const COLUMNS = `seq, lower(hex(hash)), ${ROW_KEYS.map((key) => HEX[key] ?? key).join(", ")}`;
+const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
 const CHUNK = 1_000;
 const MAX_WORDS = 200_000;
 
@@ -97,12 +96,12 @@ export class AuditReader {
 
   /** Counts and bytes by one column, most `sort` first. */
   groups(filter: Filter, by: Group, sort: "records" | "denied" | "sent" | "received", limit: number): GroupLine[] {
-    const { sql, params } = conditionOf(filter);
+    const { from, params } = this.#all(filter);
     const denied = "sum(decision = (SELECT id FROM words WHERE text = 'deny'))";
     const lines = this.db
       .prepare<unknown[], GroupLine>(
         `SELECT ${by} AS value, count(*) AS records, coalesce(${denied}, 0) AS denied, sum(sentBytes) AS sent,
-         sum(receivedBytes) AS received FROM records WHERE ${sql} GROUP BY ${by} ORDER BY ${sort} DESC LIMIT ?`,
+         sum(receivedBytes) AS received FROM ${from} GROUP BY ${by} ORDER BY ${sort} DESC LIMIT ?`,
       )
       .all(...params, limit);
     return lines.map((line) =>
@@ -112,64 +111,79 @@ export class AuditReader {
 
   /** Records, refusals and bytes of all that match. */
   totals(filter: Filter): { records: number; sent: number; received: number; from: number | null; to: number | null } {
-    const { sql, params } = conditionOf(filter);
+    const { from, params } = this.#all(filter);
     return this.db
       .prepare<unknown[], { records: number; sent: number; received: number; from: number | null; to: number | null }>(
         `SELECT count(*) AS records, coalesce(sum(sentBytes), 0) AS sent, coalesce(sum(receivedBytes), 0) AS received,
-         min(at) AS "from", max(at) AS "to" FROM records WHERE ${sql}`,
+         min(at) AS "from", max(at) AS "to" FROM ${from}`,
       )
       .get(...params) as never;
   }
 
-  *#select(filter: Filter, after: number, order: "ASC" | "DESC", limit: number): Generator<StoredRow> {
-    const { sql, params } = conditionOf(filter);
-    const more = after > 0 ? " AND seq > ?" : "";
-    const values: Param[] = after > 0 ? [...params, after] : [...params];
-    let where = sql + more;
-    if (limit < Number.MAX_SAFE_INTEGER) {
-      // First the numbers alone, from an index, then only those rows that are shown.
-      where = `seq IN (SELECT seq FROM records WHERE ${where} ORDER BY seq ${order} LIMIT ?)`;
-      values.push(limit);
-    }
-    const statement = this.db
-      .prepare<unknown[]>(`SELECT ${COLUMNS} FROM records WHERE ${where} ORDER BY seq ${order}`)
-      .raw();
-    for (const line of statement.iterate(...values)) yield this.#stored(line as unknown[]);
+  /** What stands behind FROM for all records that match. */
+  #all(filter: Filter): { from: string; params: Param[] } {
+    const condition = conditionOf(filter, this.#findWords);
+    const ranges = JSON.stringify(this.#ranges(filter, condition, 0));
+    return {
+      from: `json_each(?) AS part CROSS JOIN records ON seq BETWEEN part.value ->> 0 AND part.value ->> 1 WHERE ${condition.sql}`,
+      params: [ranges, ...condition.params],
+    };
   }
 
-  /** Spelled out, in the order of ROW_KEYS: `verify` does this for every record. */
-  #stored(v: unknown[]): StoredRow {
-    const row: Row = {
-      id: v[2] as string,
-      parent: v[3] as string | null,
-      at: v[4] as number,
-      kind: this.#word(v[5] as number),
-      client: this.#wordOrNull(v[6]),
-      address: this.#word(v[7] as number),
-      decision: this.#word(v[8] as number),
-      rule: this.#wordOrNull(v[9]),
-      reason: this.#wordOrNull(v[10]),
-      method: this.#wordOrNull(v[11]),
-      scheme: this.#wordOrNull(v[12]),
-      host: this.#wordOrNull(v[13]),
-      port: v[14] as number | null,
-      path: v[15] as string | null,
-      status: v[16] as number | null,
-      sentBytes: v[17] as number,
-      sentSha: (v[18] as string) || EMPTY_SHA256,
-      sentComplete: v[19] as number,
-      receivedBytes: v[20] as number,
-      receivedSha: (v[21] as string) || EMPTY_SHA256,
-      receivedComplete: v[22] as number,
-      total: v[23] as number,
-      uninspected: v[24] as number,
-      clientProtocol: this.#wordOrNull(v[25]),
-      originProtocol: this.#wordOrNull(v[26]),
-      sni: this.#wordOrNull(v[27]),
-      origin: this.#wordOrNull(v[28]),
-      more: v[29] as string | null,
-    };
-    return { seq: v[0] as number, hash: v[1] as string, row };
+  *#select(filter: Filter, after: number, order: "ASC" | "DESC", limit: number): Generator<StoredRow> {
+    const condition = conditionOf(filter, this.#findWords);
+    const ranges = this.#ranges(filter, condition, after);
+    if (order === "DESC") ranges.reverse();
+    const statement = this.db
+      .prepare<unknown[]>(
+        `SELECT ${COLUMNS} FROM records WHERE seq BETWEEN ? AND ? AND ${condition.sql} ORDER BY seq ${order} LIMIT ?`,
+      )
+      .raw();
+    let left = limit;
+    for (const [first, last] of ranges) {
+      for (const line of statement.iterate(first, last, ...condition.params, left)) {
+        left--;
+        yield this.#stored(line as unknown[]);
+      }
+      if (left <= 0) return;
+    }
+  }
+
+  /** Where records after number `after` may match, ascending: first and last number of each run of blocks. */
+  #ranges(filter: Filter, condition: Condition, after: number): [number, number][] {
+    if (condition.terms.length === 0 && filter.since === undefined && filter.until === undefined)
+      return [[after + 1, Number.MAX_SAFE_INTEGER]];
+    const blocks = this.db
+      .prepare<number[], [number, Uint8Array]>(
+        "SELECT block, signature FROM blocks WHERE block >= ? AND newest >= ? AND oldest < ? ORDER BY block",
+      )
+      .raw()
+      .iterate(blockOf(after + 1), filter.since ?? 0, filter.until ?? Number.MAX_SAFE_INTEGER) as Iterable<
+      [number, Uint8Array]
+    >;
+    const ranges: [number, number][] = [];
+    for (const [block, signature] of blocks) {
+      if (!mayHold(signature, condition.terms)) continue;
+      const first = Math.max(block * BLOCK, after + 1);
+      const before = ranges.at(-1);
+      if (before !== undefined && before[1] + 1 === first) before[1] = (block + 1) * BLOCK - 1;
+      else ranges.push([first, (block + 1) * BLOCK - 1]);
+    }
+    return ranges;
+  }
+
+  readonly #findWords: FindWords = (tests) => {
+    const sql = tests.map((test) => (test.glob ? "text GLOB ?" : "text = ?")).join(" OR ");
+    return this.db
+      .prepare<string[], number>(`SELECT id FROM words WHERE ${sql}`)
+      .pluck()
+      .all(...tests.map((test) => test.text));
+  };
+
+  #stored(line: unknown[]): StoredRow {
+    const row = line.slice(2) as Row;
+    for (const place of WORD_PLACES) row[place] = this.#wordOrNull(row[place]);
+    return { seq: line[0] as number, hash: line[1] as string, row };
   }
 
   #wordOrNull(id: unknown): string | null {

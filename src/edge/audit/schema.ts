@@ -25,25 +25,15 @@ CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE records (
   seq INTEGER PRIMARY KEY,
-  id BLOB NOT NULL, parent BLOB, at INTEGER NOT NULL, kind INTEGER NOT NULL, client INTEGER, address INTEGER NOT NULL,
-  decision INTEGER NOT NULL, rule INTEGER, reason INTEGER, method INTEGER, scheme INTEGER, host INTEGER, port INTEGER,
-  path TEXT, status INTEGER, sentBytes INTEGER NOT NULL, sentSha BLOB, sentComplete INTEGER NOT NULL,
-  receivedBytes INTEGER NOT NULL, receivedSha BLOB, receivedComplete INTEGER NOT NULL, total INTEGER NOT NULL,
-  uninspected INTEGER NOT NULL, clientProtocol INTEGER, originProtocol INTEGER, sni INTEGER, origin INTEGER, more TEXT,
+  at INTEGER NOT NULL, kind INTEGER NOT NULL, client INTEGER, host INTEGER, method INTEGER, status INTEGER,
+  decision INTEGER NOT NULL, rule INTEGER, reason INTEGER, uninspected INTEGER NOT NULL, path TEXT, id TEXT NOT NULL,
+  sentBytes INTEGER NOT NULL, receivedBytes INTEGER NOT NULL, address INTEGER NOT NULL, sentSha BLOB, receivedSha BLOB,
+  parent TEXT, scheme INTEGER, port INTEGER, sentComplete INTEGER NOT NULL, receivedComplete INTEGER NOT NULL,
+  total INTEGER NOT NULL, clientProtocol INTEGER, originProtocol INTEGER, sni INTEGER, origin INTEGER, more TEXT,
   hash BLOB NOT NULL
 );
-CREATE INDEX records_id ON records (id);
-CREATE INDEX records_at ON records (at);
-CREATE INDEX records_client ON records (client);
-CREATE INDEX records_host ON records (host);
-CREATE INDEX records_method ON records (method);
-CREATE INDEX records_path ON records (substr(path, 1, 48));
-CREATE INDEX records_status ON records (status);
-CREATE INDEX records_decision ON records (decision);
-CREATE INDEX records_rule ON records (rule);
-CREATE INDEX records_reason ON records (reason);
-CREATE INDEX records_uninspected ON records (seq) WHERE uninspected = 1;
-CREATE TABLE digests (start INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (start, seq)) WITHOUT ROWID;
+-- What may be found in each 1,024 records (see audit/signature.ts), and between which times they began.
+CREATE TABLE blocks (block INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, newest INTEGER NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE heads (
   seq INTEGER NOT NULL, base INTEGER NOT NULL, hash BLOB NOT NULL, at INTEGER NOT NULL, signature BLOB NOT NULL,
   PRIMARY KEY (seq, base)
@@ -73,6 +63,3 @@ export function versionOf(db: Database): number {
   }
   return version;
 }
-
-/** The first 48 bits of a digest (hex), which is what the index of digests holds. */
-export const digestStart = (sha256: string): number => Number.parseInt(sha256.slice(0, 12), 16);

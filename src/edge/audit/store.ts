@@ -2,11 +2,10 @@
 import type { KeyObject } from "node:crypto";
 import Database, { type Database as Db, type Statement } from "better-sqlite3";
 import { chainHash, GENESIS, type SignedHead, signHead } from "../../audit/hash-chain.ts";
-import type { AuditRecord } from "../../audit/record.ts";
-import { EMPTY_SHA256 } from "../../audit/record.ts";
-import { digestsOf, ROW_KEYS, type Row, rowOf } from "../../audit/row.ts";
+import { AT, type Entry, ROW_KEYS, type Row } from "../../audit/row.ts";
+import { blockOf, Signature } from "../../audit/signature.ts";
 import { databaseFile } from "./folder.ts";
-import { digestStart, prepareSchema, WORD_COLUMNS } from "./schema.ts";
+import { prepareSchema, WORD_COLUMNS } from "./schema.ts";
 
 /** How far the journals have been taken in. */
 export interface TakenIn {
@@ -15,11 +14,16 @@ export interface TakenIn {
 }
 
 const MAX_WORDS = 50_000;
-const WORDS: ReadonlySet<string> = new Set(WORD_COLUMNS);
+const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
+const MARKS = ROW_KEYS.map((key) => (key.endsWith("Sha") ? "unhex(?)" : "?")).join(", ");
 
-const blob = (hex: string): Buffer => Buffer.from(hex, "hex");
-const idBlob = (id: string | null): Buffer | string | null => (id === null ? null : id.startsWith(":") ? id : blob(id));
-const shaBlob = (sha: string): Buffer | null => (sha === EMPTY_SHA256 ? null : blob(sha));
+/** A block that is being filled: what `blocks` says of it. Times in milliseconds since 1970. */
+interface Filling {
+  readonly block: number;
+  readonly signature: Signature;
+  oldest: number;
+  newest: number;
+}
 
 /** The only writer of records. Every method may throw a SqliteError; a failed batch leaves nothing behind. */
 export class AuditStore {
@@ -28,30 +32,35 @@ export class AuditStore {
   readonly #findWord: Statement<[string], { id: number }>;
   readonly #addWord: Statement<[string]>;
   readonly #insert: Statement;
-  readonly #digest: Statement<[number, number]>;
+  readonly #putBlock: Statement;
   readonly #setMeta: Statement<[string, number]>;
   #seq: number;
   #hash: string;
+  #filling: Filling;
 
   constructor(dir: string) {
     this.db = new Database(databaseFile(dir), { timeout: 5_000 });
     try {
       this.db.pragma("auto_vacuum = INCREMENTAL");
       this.db.pragma("journal_mode = WAL");
-      // A commit is on the disk before the journal that it came from is deleted.
-      this.db.pragma("synchronous = FULL");
+      this.db.pragma("synchronous = NORMAL"); // see `settle`
+      this.db.pragma("wal_autocheckpoint = 4000");
       this.db.pragma("cache_size = -32768");
       this.db.pragma("journal_size_limit = 67108864");
       prepareSchema(this.db);
       this.#findWord = this.db.prepare("SELECT id FROM words WHERE text = ?");
       this.#addWord = this.db.prepare("INSERT INTO words (text) VALUES (?)");
-      this.#digest = this.db.prepare("INSERT OR IGNORE INTO digests (start, seq) VALUES (?, ?)");
+      this.#putBlock = this.db.prepare(
+        "INSERT OR REPLACE INTO blocks (block, oldest, newest, signature) VALUES (?, ?, ?, ?)",
+      );
       this.#setMeta = this.db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)");
-      const marks = Array.from({ length: ROW_KEYS.length + 2 }, () => "?").join(", ");
-      this.#insert = this.db.prepare(`INSERT INTO records (seq, ${ROW_KEYS.join(", ")}, hash) VALUES (${marks})`);
+      this.#insert = this.db.prepare(
+        `INSERT INTO records (seq, ${ROW_KEYS.join(", ")}, hash) VALUES (?, ${MARKS}, unhex(?))`,
+      );
       const end = chainEnd(this.db);
       this.#seq = end.seq;
       this.#hash = end.hash;
+      this.#filling = this.#fillingOf(blockOf(end.seq + 1));
     } catch (error) {
       this.db.close();
       throw error;
@@ -67,30 +76,42 @@ export class AuditStore {
     return { file: get.get("journal-file")?.value ?? 0, offset: get.get("journal-offset")?.value ?? 0 };
   }
 
-  /** Chains and stores the records, and notes how far the journal is taken in, in one transaction. */
-  append(records: readonly AuditRecord[], takenIn: TakenIn): void {
+  /** Chains and stores the records, and notes how far the journal is taken in, in one transaction. Their rows are used up. */
+  append(entries: readonly Entry[], takenIn: TakenIn): void {
     const { db } = this;
     let seq = this.#seq;
     let hash = this.#hash;
     db.exec("BEGIN IMMEDIATE");
     try {
-      for (const record of records) {
+      for (const { row, text } of entries) {
         seq++;
-        const row = rowOf(record);
-        hash = chainHash(hash, seq, row);
-        this.#insert.run(this.#values(seq, row, hash));
-        for (const digest of digestsOf(record)) this.#digest.run(digestStart(digest), seq);
+        hash = chainHash(hash, seq, text);
+        for (const place of WORD_PLACES) if (row[place] !== null) row[place] = this.#word(row[place] as string);
+        this.#insert.run(seq, row, hash);
+        this.#note(seq, row);
       }
+      if (entries.length > 0) this.#storeBlock();
       this.#setMeta.run("journal-file", takenIn.file);
       this.#setMeta.run("journal-offset", takenIn.offset);
       db.exec("COMMIT");
     } catch (error) {
-      this.#words.clear(); // some may have been rolled back
       if (db.inTransaction) db.exec("ROLLBACK");
+      this.#words.clear(); // some may have been rolled back
+      this.#filling = this.#fillingOf(blockOf(this.#seq + 1));
       throw error;
     }
     this.#seq = seq;
     this.#hash = hash;
+  }
+
+  /** Like an empty `append`, and on the disk, with all before it, when it returns: the journals before `takenIn` may go. */
+  settle(takenIn: TakenIn): void {
+    this.db.pragma("synchronous = FULL");
+    try {
+      this.append([], takenIn);
+    } finally {
+      this.db.pragma("synchronous = NORMAL");
+    }
   }
 
   /** Signs the newest record's hash, stores the head and returns it; null when there is no record yet. */
@@ -99,7 +120,7 @@ export class AuditStore {
     const head = signHead({ seq: this.#seq, hash: this.#hash }, at, key);
     this.db
       .prepare("INSERT OR REPLACE INTO heads (seq, base, hash, at, signature) VALUES (?, 0, ?, ?, ?)")
-      .run(head.seq, blob(head.hash), head.at, Buffer.from(head.signature, "base64"));
+      .run(head.seq, Buffer.from(head.hash, "hex"), head.at, Buffer.from(head.signature, "base64"));
     return head;
   }
 
@@ -108,27 +129,33 @@ export class AuditStore {
     this.#words.clear();
   }
 
-  /** Refreshes what the planner knows of the indexes; a sample, so that it takes milliseconds. */
-  optimize(): void {
-    this.db.pragma("analysis_limit = 400");
-    this.db.pragma("optimize = 0x10002");
-  }
-
   close(): void {
     this.db.close();
   }
 
-  #values(seq: number, row: Row, hash: string): unknown[] {
-    const values: unknown[] = [seq];
-    for (const key of ROW_KEYS) {
-      const value = row[key];
-      if (WORDS.has(key)) values.push(value === null ? null : this.#word(value as string));
-      else if (key === "id" || key === "parent") values.push(idBlob(value as string | null));
-      else if (key === "sentSha" || key === "receivedSha") values.push(shaBlob(value as string));
-      else values.push(value);
+  #note(seq: number, row: Row): void {
+    if (blockOf(seq) !== this.#filling.block) {
+      this.#storeBlock();
+      this.#filling = emptyBlock(blockOf(seq));
     }
-    values.push(blob(hash));
-    return values;
+    const filling = this.#filling;
+    const at = row[AT.at] as number;
+    if (at < filling.oldest) filling.oldest = at;
+    if (at > filling.newest) filling.newest = at;
+    filling.signature.add(row);
+  }
+
+  #storeBlock(): void {
+    const { block, oldest, newest, signature } = this.#filling;
+    if (newest >= 0) this.#putBlock.run(block, oldest, newest, signature.bits);
+  }
+
+  #fillingOf(block: number): Filling {
+    const row = this.db
+      .prepare<[number], { oldest: number; newest: number; signature: Buffer }>("SELECT * FROM blocks WHERE block = ?")
+      .get(block);
+    if (row === undefined) return emptyBlock(block);
+    return { block, oldest: row.oldest, newest: row.newest, signature: new Signature(row.signature) };
   }
 
   #word(text: string): number {
@@ -140,6 +167,13 @@ export class AuditStore {
     return id;
   }
 }
+
+const emptyBlock = (block: number): Filling => ({
+  block,
+  signature: new Signature(),
+  oldest: Number.MAX_SAFE_INTEGER,
+  newest: -1,
+});
 
 /** Where the chain ends: at the last record, else at the head that stands for all that were pruned, else at the beginning. */
 export function chainEnd(db: Db): { seq: number; hash: string } {

@@ -1,6 +1,7 @@
 // Is the log what was written? Walks the whole chain, then compares it with every signed head.
 import type { KeyObject } from "node:crypto";
 import { type ChainPoint, chainHash, GENESIS, headIsGenuine, type SignedHead } from "../../audit/hash-chain.ts";
+import { rowText } from "../../audit/row.ts";
 import { journalNumbers } from "./journal-files.ts";
 import { journalRest } from "./journal-reader.ts";
 import type { AuditReader, StoredRow } from "./reader.ts";
@@ -131,7 +132,7 @@ function stepProblem(reader: AuditReader, last: ChainPoint, stored: StoredRow): 
   }
   if (stored.seq < seq)
     return { kind: "changed", seq: stored.seq, message: `record ${stored.seq} should have been pruned` };
-  if (chainHash(last.hash, seq, stored.row) === stored.hash) return null;
+  if (chainHash(last.hash, seq, rowText(stored.row)) === stored.hash) return null;
   const other = whoBelongsHere(reader, last, seq);
   if (other !== null)
     return { kind: "reordered", seq, message: `record ${seq} stands at place ${other}: the order was changed` };
@@ -142,7 +143,7 @@ function stepProblem(reader: AuditReader, last: ChainPoint, stored: StoredRow): 
 function whoBelongsHere(reader: AuditReader, last: ChainPoint, seq: number): number | null {
   let looked = 0;
   for (const stored of reader.rows(seq)) {
-    if (chainHash(last.hash, seq, stored.row) === stored.hash) return stored.seq;
+    if (chainHash(last.hash, seq, rowText(stored.row)) === stored.hash) return stored.seq;
     if (++looked === 1_000) break;
   }
   return null;

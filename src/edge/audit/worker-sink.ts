@@ -1,6 +1,7 @@
 // The audit sink of the house: appends to the journal on this thread, and leaves the database to the auditor's thread.
 import type { SignedHead } from "../../audit/hash-chain.ts";
 import type { AuditRecord } from "../../audit/record.ts";
+import { rowOf, rowText } from "../../audit/row.ts";
 import type { AuditSink } from "../../audit/sink.ts";
 import type { Clock } from "../../shared/clock.ts";
 import type { Log } from "../../shared/log.ts";
@@ -44,6 +45,8 @@ const MIB = 1024 * 1024;
 const MAX_SPARE = 4 * MIB;
 const SYNC_MS = 100;
 const RETRY_MS = 1_000;
+/** How long the auditor may not know of what was written. */
+const NOTIFY_MS = 50;
 
 /**
  * Opens the log in `dir` for writing. Throws when another process writes it (FolderInUse), or when the folder or the database cannot
@@ -78,9 +81,12 @@ class WorkerSink implements HouseAuditSink {
   #turn: NodeJS.Immediate | null = null;
 
   #waitingRecords = 0;
-  /** Sizes of the journal writes that the database does not have yet, oldest first: [file, end, bytes]. */
+  /** Sizes of what was written between two notices that the database does not have yet, oldest first: [file, end, bytes]. */
   #unread: [number, number, number][] = [];
   #unreadBytes = 0;
+  /** Bytes of these that the auditor was not told of yet. */
+  #untoldBytes = 0;
+  #notify: NodeJS.Timeout | null = null;
   #writeFault: string | null = null;
   #storeFault: string | null = null;
   /** Lines that could not be written, to be written when it works again. */
@@ -124,7 +130,7 @@ class WorkerSink implements HouseAuditSink {
   }
 
   append(record: AuditRecord, released?: Released): void {
-    this.#lines += `${JSON.stringify(record)}\n`;
+    this.#lines += `${rowText(rowOf(record))}\n`;
     this.#count++;
     if (released !== undefined) this.#released.push(released);
     this.#turn ??= setImmediate(() => {
@@ -152,6 +158,7 @@ class WorkerSink implements HouseAuditSink {
 
   flush(): Promise<void> {
     this.#writeTurn();
+    this.#tell();
     const token = ++this.#flushToken;
     return new Promise((resolve) => {
       this.#flushes.set(token, resolve);
@@ -170,6 +177,7 @@ class WorkerSink implements HouseAuditSink {
     clearInterval(this.#syncTimer);
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
     if (this.#spareCount > 0) this.#drop(this.#spareCount);
+    this.#tell();
     await this.#thread.end(10_000);
     this.#journal.close();
     for (const resolve of this.#flushes.values()) resolve();
@@ -204,13 +212,23 @@ class WorkerSink implements HouseAuditSink {
       this.#writeFailed(error as Error);
       return false;
     }
-    const { file, end } = this.#journal.position;
-    this.#unread.push([file, end, bytes]);
+    this.#untoldBytes += bytes;
     this.#unreadBytes += bytes;
     this.#waitingRecords += count;
     this.#dirty = true;
-    this.#thread.send(this.#wrote());
+    this.#notify ??= setTimeout(() => this.#tell(), NOTIFY_MS);
     return true;
+  }
+
+  /** Tells the auditor how far it may read. */
+  #tell(): void {
+    if (this.#notify !== null) clearTimeout(this.#notify);
+    this.#notify = null;
+    if (this.#untoldBytes === 0) return;
+    const { file, end } = this.#journal.position;
+    this.#unread.push([file, end, this.#untoldBytes]);
+    this.#untoldBytes = 0;
+    this.#thread.send(this.#wrote());
   }
 
   #wrote(): ToAuditor {
@@ -291,7 +309,7 @@ class WorkerSink implements HouseAuditSink {
       first++;
     }
     if (first > 0) this.#unread.splice(0, first);
-    this.#waitingRecords = this.#unread.length === 0 ? 0 : Math.max(0, this.#waitingRecords - records);
+    this.#waitingRecords = this.#unreadBytes === 0 ? 0 : Math.max(0, this.#waitingRecords - records);
   }
 
   #storeFailed(message: string): void {

@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
+import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { journalFolder } from "../../../src/edge/audit/folder.ts";
 import { Intake } from "../../../src/edge/audit/intake.ts";
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
@@ -74,7 +75,7 @@ async function takeIn(dir: string): Promise<FromAuditor[]> {
 test("what earlier runs left is taken in once: torn tails are dropped, a spoiled line has a record in its place", async () => {
   const dir = aFolder();
   mkdirSync(journalFolder(dir), { recursive: true });
-  const line = (path: string) => `${JSON.stringify(aRecord({ path }))}\n`;
+  const line = (path: string) => `${rowText(rowOf(aRecord({ path })))}\n`;
   writeFileSync(journalFile(dir, 3), `${line("/a")}${line("/b")}{"torn`);
   writeFileSync(journalFile(dir, 7), `${line("/c")}spoiled\n\n${line("/d")}`);
   writeFileSync(journalFile(dir, 9), "");

@@ -3,6 +3,7 @@ import { appendFileSync, readFileSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import type { ChainPoint } from "../../../src/audit/hash-chain.ts";
+import { entryOf, rowOf, rowText } from "../../../src/audit/row.ts";
 import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folder.ts";
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
 import { lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
@@ -20,7 +21,7 @@ function aLog(count: number): string {
   const store = new AuditStore(dir);
   const key = signingKey(dir);
   const records = Array.from({ length: count }, (_, i) =>
-    aRecord({ at: 1_000 * i, path: `/${i + 1}`, host: `h${i}.example` }),
+    entryOf(aRecord({ at: 1_000 * i, path: `/${i + 1}`, host: `h${i}.example` })),
   );
   store.append(records.slice(0, count / 2), { file: 0, offset: 0 });
   store.sign(1, key);
@@ -117,7 +118,7 @@ test("pruning by age and by size leaves a chain that verifies, and new records g
   expect(left.records).toBeGreaterThan(200);
   pruneTo(db, 1_000, 7, key);
   const store = new AuditStore(dir);
-  store.append([aRecord()], { file: 0, offset: 0 });
+  store.append([entryOf(aRecord())], { file: 0, offset: 0 });
   store.close();
   expect(verified(dir)).toMatchObject({ ok: true, records: 1, first: 1_001, prunedTo: 1_000 });
   tamper(dir, (other) => other.exec("DELETE FROM records"));
@@ -127,8 +128,8 @@ test("pruning by age and by size leaves a chain that verifies, and new records g
 
 test("a torn tail of the journal is told apart from tampering", () => {
   const dir = aLog(2);
-  appendFileSync(journalFile(dir, 1), `${JSON.stringify(aRecord())}\n{"id":"01`);
-  expect(verified(dir)).toMatchObject({ ok: true, waiting: 1, torn: 9 });
+  appendFileSync(journalFile(dir, 1), `${rowText(rowOf(aRecord()))}\n[1700,"e`);
+  expect(verified(dir)).toMatchObject({ ok: true, waiting: 1, torn: 8 });
 });
 
 test("a newer schema is refused, for writing and for reading", () => {
