@@ -620,7 +620,7 @@ describe("a slow reader", () => {
       await wait(50);
       peak = Math.max(peak, process.memoryUsage().arrayBuffers);
     }
-    expect(peak - before).toBeLessThan(64 * MIB);
+    expect(peak - before).toBeLessThan(40 * MIB);
     let got = 0;
     origin.socket.on("data", (chunk: Buffer) => {
       got += chunk.length;
