@@ -193,7 +193,9 @@ describe("origins whose TLS is not in order (C7)", () => {
   let scene: Scene;
   const started: RawOrigin[] = [];
   beforeAll(async () => {
-    scene = await startScene();
+    scene = await startScene({
+      dns: (name, type) => (name === "six.test" ? { addresses: type === "AAAA" ? ["::1"] : ["127.0.0.1"] } : undefined),
+    });
   });
   afterAll(async () => {
     await scene.close();
@@ -285,5 +287,16 @@ describe("origins whose TLS is not in order (C7)", () => {
       for (const secret of ["pw-in-query", "pw-in-auth", "pw-in-cookie"])
         expect(bytes.includes(secret), file).toBe(false);
     }
+  });
+
+  test("an IPv6 address where nobody listens does not keep a name from being reached (O11)", async () => {
+    const client = await scene.open();
+    const began = performance.now();
+    client.send(`GET http://six.test:${scene.plain.port}/six HTTP/1.1\r\nHost: six.test:${scene.plain.port}\r\n\r\n`);
+    expect((await client.response()).status).toBe(200);
+    expect(performance.now() - began).toBeLessThan(2_000);
+    client.destroy();
+    const [record] = await scene.house.recordsWhere((r) => r.path === "/six");
+    expect(record?.origin?.address).toBe("127.0.0.1");
   });
 });

@@ -1,6 +1,7 @@
 // What origins do to a proxy: early answers, broken framing, stalls, resets, floods. A broken response never looks complete,
 // and a pooled connection is used again only after a byte-exact end.
 import type { Socket } from "node:net";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { OPEN_POLICY } from "../support/house.ts";
 import { type OriginScript, origins } from "../support/origin.ts";
@@ -266,5 +267,39 @@ describe("malformed and unusual origins", () => {
       for (const response of outcome.responses) expect(response.raw).not.toContain("evil");
       expect(outcome.rest).not.toContain("evil");
     }
+  });
+
+  test.each([
+    ["after exact ends it is used again", origins.text("hello"), 1],
+    ["after chunks, too", origins.answer(WITH_CHUNKS), 1],
+    ["not after extra bytes", origins.extraBytes("hello", "x"), 3],
+    ["not after an end by closing", origins.answerAndEnd(`${OK}\r\nhello`), 3],
+    ["not when the origin says close", origins.text("hello", "Connection: close\r\n"), 3],
+    ["not when HTTP/1.0 does not say keep-alive", origins.answer("HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nok"), 3],
+    ["not after a 204 with content", origins.answer("HTTP/1.1 204 No Content\r\n\r\nevil"), 3],
+  ])("a connection to an origin: %s", async (name, script, connections) => {
+    const path = `/pool-${name.replaceAll(/\W/g, "-")}`;
+    scene.scripts.set(path, script);
+    const client = await scene.open();
+    for (let i = 0; i < 3; i++) {
+      client.send(`GET http://o.test:${scene.plain.port}${path} HTTP/1.1\r\nHost: o.test:${scene.plain.port}\r\n\r\n`);
+      expect((await client.response()).status).toBeLessThan(300);
+      await wait(30);
+    }
+    client.destroy();
+    const used = scene.plain.conversations.filter((c) => c.bytes.toString("latin1").includes(` ${path} `));
+    expect(used).toHaveLength(connections);
+  });
+
+  test("another client never gets that connection", async () => {
+    const path = "/pool-clients";
+    for (let i = 0; i < 2; i++) {
+      const client = await scene.open();
+      client.send(`GET http://o.test:${scene.plain.port}${path} HTTP/1.1\r\nHost: o.test:${scene.plain.port}\r\n\r\n`);
+      expect((await client.response()).status).toBe(200);
+      client.destroy();
+      await wait(30);
+    }
+    expect(scene.plain.conversations.filter((c) => c.bytes.includes(` ${path} `))).toHaveLength(2);
   });
 });
