@@ -167,8 +167,14 @@ export class OriginConnection implements OriginSide {
     this.anyByte = true;
     let i = 0;
     if (this.held !== null) {
+      // A head that trickles in is parsed again only when another line of it is complete.
+      const lineEnded = b.subarray(0, end).includes(10);
       b = Buffer.concat([this.held, b.subarray(0, end)]);
       end = b.length;
+      if (!lineEnded && end <= MAX_HEAD) {
+        this.held = b;
+        return;
+      }
       this.held = null;
     }
     while (this.head === null) {
