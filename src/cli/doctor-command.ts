@@ -18,6 +18,8 @@ const POLL = 100;
 /** As many records are looked at, and as many hosts named. */
 const MOST_RECORDS = 10_000;
 const MOST_HOSTS = 5;
+const NONE = "none reached the proxy";
+const SILENT = "it opened a connection through the proxy and asked for nothing";
 
 /** Runs the command to its end. Two steps: how it ended, and which of its requests reached the proxy. */
 export async function tryCommand(
@@ -69,8 +71,14 @@ function judge(step: string, records: readonly AuditRecord[]): Step {
   const requests = records.filter((r) => r.kind === "exchange" || (r.kind === "connect" && r.decision === "deny"));
   const tunnels = records.filter((r) => r.kind === "connect" && r.uninspected);
   if (requests.length + tunnels.length === 0) {
-    const why = records.length === 0 ? "none reached the proxy" : "it connected and asked for nothing";
-    return warning(step, why, "if it made any, it does not read the proxy variables: set its own proxy option");
+    if (records.length === 0)
+      return warning(step, NONE, "if it made any, it does not read the proxy variables: set its own proxy option");
+    // Node.js, for one, ends such a connection without an alert.
+    return warning(
+      step,
+      SILENT,
+      "if it does not trust the CA: does it read another setting than those of `sallyport env`?",
+    );
   }
   const denied = requests.filter((r) => r.decision === "deny");
   const why = `${requests.length} reached the proxy${tunnels.length === 0 ? "" : ` and ${tunnels.length} unopened tunnels`} (${hostsOf([...requests, ...tunnels])})`;

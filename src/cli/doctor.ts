@@ -95,7 +95,9 @@ async function examine(
     add(caStep(facts.caFile));
     for (const url of urls) add(...(await traceRequest(url, port, readFileSync(files.bundle, "utf8"))));
     const first = urls[0] as URL;
-    for (const runtime of RUNTIMES) if (isInstalled(runtime.program)) add(await tryRuntime(runtime, first, child));
+    const runtimes = RUNTIMES.filter(({ program }) => isInstalled(program));
+    // All at once: most of the time they wait.
+    add(...(await Promise.all(runtimes.map((runtime) => tryRuntime(runtime, first, child)))));
     add(await wayAround(first));
     if (command.length > 0) {
       add(...(await tryCommand(command, child, { log: dirname(facts.auditFile), client: options.as ?? null })));

@@ -66,11 +66,14 @@ export class BuiltHouse {
   }
 
   /** Runs a command of the program in this house's folders. */
-  command(args: readonly string[], options: { cwd?: string; input?: string } = {}): Promise<Ran> {
+  command(
+    args: readonly string[],
+    { env, ...options }: { cwd?: string; input?: string; env?: NodeJS.ProcessEnv } = {},
+  ): Promise<Ran> {
     const [name = "", ...rest] = args;
     const ca = name === "run" ? ["--ca", join(this.folder, "certs")] : [];
     const places = ["--data", join(this.folder, "data"), ...ca];
-    return program([process.execPath, MAIN, name, ...places, ...rest], { ...options, env: this.environment() });
+    return program([process.execPath, MAIN, name, ...places, ...rest], { ...options, env: this.environment(env) });
   }
 
   /** Runs a client under `sallyport run --as NAME`. */
