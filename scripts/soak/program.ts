@@ -21,6 +21,8 @@ export interface ProgramOptions {
   /** Shell text that runs before the program is, such as `ulimit -n 64`. */
   readonly before?: string;
   readonly nodeOptions?: readonly string[];
+  /** A command that runs it, such as `setpriv …`. */
+  readonly through?: string;
 }
 
 /** A folder with a policy, a port that stays the same, and the process when it runs. */
@@ -64,7 +66,14 @@ export class Program {
     const program = [...(this.options.nodeOptions ?? []), MAIN, "start", "-c", join(this.dir, "policy.yaml")];
     const child = spawn(
       "bash",
-      ["-c", `${this.options.before ?? ""}\nexec "$0" "$@"`, process.execPath, ...program, ...places, ...ports],
+      [
+        "-c",
+        `${this.options.before ?? ""}\nexec ${this.options.through ?? ""} "$0" "$@"`,
+        process.execPath,
+        ...program,
+        ...places,
+        ...ports,
+      ],
       { stdio: ["ignore", "pipe", "pipe"], cwd: this.dir, env: { ...process.env, NO_COLOR: "1" } },
     );
     this.child = child;

@@ -1,0 +1,175 @@
+// The disk and the clock go wrong under a running program: full, read-only, locked, corrupt, back in time. It stays up, answers
+// nothing that it cannot record, says so, and goes on alone when it can again.
+
+import { spawnSync } from "node:child_process";
+import { chmodSync, chownSync, existsSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
+import Database from "better-sqlite3";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
+import { connectTo } from "../../scripts/soak/client.ts";
+import { type SoakOrigins, startOrigins } from "../../scripts/soak/origins.ts";
+import { aProgram, type Program, type ProgramOptions } from "../../scripts/soak/program.ts";
+import { AuditReader } from "../../src/edge/audit/reader.ts";
+import { verifyLog } from "../../src/edge/audit/verify.ts";
+
+let origins: SoakOrigins;
+let program: Program;
+beforeAll(async () => {
+  origins = await startOrigins();
+});
+afterAll(() => origins.close());
+afterEach(() => program.close());
+
+async function started(options: ProgramOptions = {}): Promise<void> {
+  program = await aProgram(options);
+  await program.start();
+}
+
+/** The status that a request gets now; null: the connection broke. */
+async function ask(path: string): Promise<number | null> {
+  try {
+    const client = await connectTo(program.port);
+    const host = `127.0.0.1:${origins.plain}`;
+    const head = `GET http://${host}${path} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+    const { status } = await client.ask(head);
+    client.destroy();
+    return status;
+  } catch {
+    return null;
+  }
+}
+
+/** Asks until the answer is this one. Milliseconds that it took, and what was answered on the way. */
+async function until(
+  wanted: number,
+  what: string,
+  patience = 10_000,
+): Promise<{ took: number; on: Map<number | null, string[]> }> {
+  const started = Date.now();
+  const on = new Map<number | null, string[]>();
+  for (let i = 0; Date.now() - started < patience; i++) {
+    const path = `/${what}/${i}`;
+    const status = await ask(path);
+    on.set(status, [...(on.get(status) ?? []), path]);
+    if (status === wanted) return { took: Date.now() - started, on };
+    await wait(20);
+  }
+  throw new Error(`never ${wanted}: ${JSON.stringify([...on].map(([s, p]) => [s, p.length]))}; ${program.errors}`);
+}
+
+async function paths(): Promise<Set<string>> {
+  await program.end("SIGTERM");
+  const reader = new AuditReader(program.data);
+  try {
+    expect(verifyLog(program.data, reader, { key: null, head: null }).problem).toBeNull();
+    return new Set([...reader.oldest({})].flatMap(({ record }) => record.path ?? []));
+  } finally {
+    reader.close();
+  }
+}
+
+const limitFiles = (bytes: string): void => {
+  const { status } = spawnSync("prlimit", ["--pid", String(program.pid), `--fsize=${bytes}:`]);
+  expect(status).toBe(0);
+};
+
+test("a full disk: no 200 without a record, /readyz says it, and space brings everything back within 6 s", async () => {
+  await started({ before: "trap '' XFSZ" });
+  expect(await ask("/before")).toBe(200);
+  limitFiles("1"); // no file may grow
+  const full = await until(503, "full");
+  for (let i = 0; i < 10; i++) expect(await ask(`/refused/${i}`)).toBe(503);
+  expect((await fetch(`http://127.0.0.1:${program.adminPort}/readyz`)).status).toBe(503);
+  expect(await program.metrics()).toMatch(/^sallyport_audit_unavailable 1$/m);
+  expect(program.running).toBe(true);
+  limitFiles("unlimited");
+  const back = await until(200, "back");
+  expect(back.took).toBeLessThan(6_000);
+  expect((await fetch(`http://127.0.0.1:${program.adminPort}/readyz`)).status).toBe(200);
+  const recorded = await paths();
+  const answered = ["/before", ...(full.on.get(200) ?? []), ...(back.on.get(200) ?? [])];
+  expect(answered.filter((path) => !recorded.has(path))).toEqual([]);
+}, 40_000);
+
+test("a log that is not required: traffic goes on while the disk is full, and the loss is counted", async () => {
+  await started({
+    before: "trap '' XFSZ",
+    policy: "audit: { required: false }\ndefaults: { action: allow }\nnetwork: { allow: [127.0.0.0/8] }\n",
+  });
+  limitFiles("1");
+  for (let i = 0; i < 20; i++) expect(await ask(`/full/${i}`)).toBe(200);
+  expect(program.errors + (await program.metrics())).toMatch(/cannot be written|audit_unavailable 1|audit_dropped/);
+}, 30_000);
+
+test("a data folder that is read-only: it does not start, and says why; it starts when it may write again", async () => {
+  // Root may write anywhere: then the program runs as nobody.
+  const root = process.getuid?.() === 0;
+  program = await aProgram(root ? { through: "setpriv --reuid=65534 --regid=65534 --clear-groups" } : {});
+  chmodSync(program.dir, 0o755);
+  if (root) for (const place of [program.dir, program.data]) chownSync(place, 65_534, 65_534);
+  chmodSync(program.data, 0o555);
+  await expect(program.start()).rejects.toThrow(/EACCES|read-?only|permission|cannot be (?:opened|written)/i);
+  chmodSync(program.data, 0o755);
+  await program.start();
+  expect(await ask("/writable")).toBe(200);
+}, 30_000);
+
+test("a database that another process holds: answers go on from the journal, and nothing is missing afterwards", async () => {
+  await started();
+  expect(await ask("/before")).toBe(200);
+  await wait(300);
+  const other = new Database(join(program.data, "audit.db"), { timeout: 5_000 });
+  other.exec("BEGIN IMMEDIATE");
+  const answered: string[] = [];
+  for (let i = 0; i < 40; i++) {
+    const path = `/locked/${i}`;
+    if ((await ask(path)) === 200) answered.push(path);
+    await wait(20);
+  }
+  expect(answered.length).toBeGreaterThan(0);
+  other.exec("COMMIT");
+  other.close();
+  await until(200, "free");
+  const recorded = await paths();
+  expect(answered.filter((path) => !recorded.has(path))).toEqual([]);
+}, 40_000);
+
+test("a corrupt database: it does not start, says which file, and leaves the file as it is", async () => {
+  await started();
+  expect(await ask("/before")).toBe(200);
+  await program.end("SIGTERM");
+  const file = join(program.data, "audit.db");
+  writeFileSync(file, Buffer.alloc(65_536, "not a database "));
+  for (const rest of readdirSync(program.data).filter((name) => /-(wal|shm)$/.test(name)))
+    truncateSync(join(program.data, rest));
+  program.errors = "";
+  await expect(program.start()).rejects.toThrow(/audit\.db|database/i);
+  expect(existsSync(file)).toBe(true);
+}, 30_000);
+
+test("a clock that goes back: ids stay in order and the chain holds", async () => {
+  const preload = `data:text/javascript,${encodeURIComponent(
+    "const real = Date.now; let back = 0; process.on('SIGUSR2', () => (back = 3_600_000)); Date.now = () => real() - back;",
+  )}`;
+  await started({ nodeOptions: ["--import", preload] });
+  const asked: string[] = [];
+  for (let i = 0; i < 30; i++) {
+    const path = `/clock/${i}`;
+    asked.push(path);
+    expect(await ask(path)).toBe(200);
+    if (i === 15) program.child?.kill("SIGUSR2");
+    await wait(20);
+  }
+  await program.end("SIGTERM");
+  const reader = new AuditReader(program.data);
+  const records = [...reader.oldest({})].map(({ record }) => record);
+  expect(verifyLog(program.data, reader, { key: null, head: null }).problem).toBeNull();
+  reader.close();
+  expect(records.map((r) => r.path)).toEqual(asked);
+  const times = records.map((r) => r.at);
+  expect(Math.max(...times) - Math.min(...times), "the clock did jump").toBeGreaterThan(3_000_000);
+  const ids = records.map((r) => r.id);
+  expect([...ids].sort()).toEqual(ids);
+  for (const record of records) expect(record.timings.total).toBeGreaterThanOrEqual(0);
+}, 30_000);
