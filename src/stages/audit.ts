@@ -19,10 +19,10 @@ export interface AuditStageOptions {
   readonly secrets?: () => readonly string[];
 }
 
-const NO_SECRETS: readonly string[] = [];
+const NO_TEXTS: readonly string[] = [];
 
 /** The stage. A request is refused with `audit-unavailable` while the log takes no records. */
-export function auditStage({ sink, clock, secrets = () => NO_SECRETS }: AuditStageOptions): Stage {
+export function auditStage({ sink, clock, secrets = () => NO_TEXTS }: AuditStageOptions): Stage {
   return {
     name: "audit",
     onRequest() {
@@ -58,12 +58,12 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
   const { connection, received, decision } = x;
   const plan = decision?.plan.record ?? null;
   const path = plan?.query === true ? received.path : redactQuery(received.path);
-  const fieldNames = plan?.fields ?? NO_SECRETS;
+  const fieldNames = plan?.fields ?? NO_TEXTS;
   const responseFields = x.responseFields ?? x.response?.fields ?? null;
   const requestBody = x.requestBody ?? (x.sent instanceof BodyDigest ? x.sent.captured : null);
   const responseBody = x.responseBody ?? (x.receivedBody instanceof BodyDigest ? x.receivedBody.captured : null);
   x.timings.total = now - x.startedAt;
-  return {
+  const record: { -readonly [K in keyof AuditRecord]: AuditRecord[K] } = {
     id: x.id,
     parent: connection.connect?.record ?? null,
     at: x.receivedAt,
@@ -77,7 +77,7 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
     scheme: received.scheme,
     host: received.host,
     port: received.port,
-    path: secrets.length === 0 ? path : redactSecrets(path, secrets),
+    path: redactSecrets(path, secrets),
     status: x.response?.status ?? null,
     sent: sentOf(x),
     received: receivedOf(x),
@@ -87,15 +87,17 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
     originProtocol: x.originProtocol,
     sni: connection.connect?.sni ?? null,
     uninspected: false,
-    notes: x.notes ?? [],
+    notes: x.notes ?? NO_TEXTS,
     error: x.failure === null ? null : redactSecrets(x.failure.message, secrets),
-    ...(fieldNames.length === 0 ? {} : { requestFields: recordedFields(received.fields, fieldNames, secrets) }),
-    ...(fieldNames.length === 0 || responseFields === null
-      ? {}
-      : { responseFields: recordedFields(responseFields, fieldNames, secrets) }),
-    ...(requestBody === null ? {} : { requestBody }),
-    ...(responseBody === null ? {} : { responseBody }),
   };
+  // Assigned, not spread: this runs for every exchange, and hardly one has them.
+  if (fieldNames.length > 0) {
+    record.requestFields = recordedFields(received.fields, fieldNames, secrets);
+    if (responseFields !== null) record.responseFields = recordedFields(responseFields, fieldNames, secrets);
+  }
+  if (requestBody !== null) record.requestBody = requestBody;
+  if (responseBody !== null) record.responseBody = responseBody;
+  return record;
 }
 
 /** A failing origin and a client that went away are no denials; everything else that failed is. */
@@ -128,11 +130,12 @@ function bodyRecord(
   decoded: { readonly bytes: number; readonly sha256: string } | null,
 ): BodyRecord {
   const parts = body.multipart;
-  return {
+  const record: { -readonly [K in keyof BodyRecord]: BodyRecord[K] } = {
     bytes: body.bytes,
     sha256: body.sha256,
     complete,
-    ...(decoded === null ? {} : { decoded }),
-    ...(parts === null || parts.length === 0 ? {} : { parts }),
   };
+  if (decoded !== null) record.decoded = decoded;
+  if (parts !== null && parts.length > 0) record.parts = parts;
+  return record;
 }
