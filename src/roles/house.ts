@@ -26,6 +26,7 @@ import { clientCertificate, proxyPortTls } from "../edge/tls/client-tls.ts";
 import { LeafCache } from "../edge/tls/leaf-cache.ts";
 import type { Roots } from "../edge/tls/roots.ts";
 import { classifyClientTlsError, clientTlsHint } from "../edge/tls/tls-errors.ts";
+import { Assembly } from "../edge/websocket/assembly.ts";
 import { joinWebSocket } from "../edge/websocket/join.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { Pipeline } from "../exchange/pipeline.ts";
@@ -189,7 +190,7 @@ class RunningHouse implements House {
     );
     const { wheel, sink } = this;
     const shared = { wheel, sink, clock: CLOCK, open: this.open_ };
-    const upgrades = { ...shared, secrets: () => this.inForce.config.secretValues };
+    const upgrades = { ...shared, secrets: () => this.inForce.config.secretValues, assembly: new Assembly() };
     this.services = {
       ...shared,
       pipeline,

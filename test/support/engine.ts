@@ -17,6 +17,7 @@ import { type Ca, openCa } from "../../src/edge/tls/ca.ts";
 import { ClientHelloReader } from "../../src/edge/tls/client-hello.ts";
 import { LeafCache } from "../../src/edge/tls/leaf-cache.ts";
 import { classifyClientTlsError, clientTlsHint } from "../../src/edge/tls/tls-errors.ts";
+import { Assembly } from "../../src/edge/websocket/assembly.ts";
 import { joinWebSocket } from "../../src/edge/websocket/join.ts";
 import { Pipeline } from "../../src/exchange/pipeline.ts";
 import { refuseExchange } from "../../src/exchange/refusal.ts";
@@ -136,7 +137,7 @@ function servicesOf(
     refusal: (x, error) => refuseExchange(x, error, inForce.refusal),
     upgraded: (x, client, origin) => {
       if (x.webSocket === null) joinUpgraded(shared, x, client, origin);
-      else joinWebSocket({ ...shared, secrets: () => [] }, x, x.webSocket, client, origin);
+      else joinWebSocket({ ...shared, secrets: () => [], assembly: new Assembly() }, x, x.webSocket, client, origin);
     },
     done: () => {},
     policy: () => config.policy,

@@ -6,8 +6,17 @@ import type { DeflateTerms } from "../../http/web-socket.ts";
 
 type Sent = (error?: Error) => void;
 
+/** What the library keeps of messages that are not whole. Not documented: `framesOf` fails when it is not there. */
+interface Kept {
+  readonly _bufferedBytes: number;
+  readonly _messageLength: number;
+}
+
 /** Reads frames. Emits `message` (data, binary), `ping`, `pong` (data), `conclude` (code, reason), `error`. */
-export type FrameReader = Writable;
+export type FrameReader = Writable & Kept;
+
+/** Bytes that the reader holds: of a frame that is not whole, and of the fragments before it, inflated. */
+export const heldBy = (reader: FrameReader): number => reader._bufferedBytes + reader._messageLength;
 
 /** Writes frames, in order, also while it compresses. */
 export interface FrameWriter {
@@ -56,8 +65,10 @@ export function framesOf(socket: Duplex, server: boolean, terms: DeflateTerms | 
   const compression = terms === null ? null : compressionOf(terms, server, maxPayload);
   const extensions = compression === null ? {} : { "permessage-deflate": compression };
   const window = terms === null ? 0 : server ? terms.serverWindowBits : terms.clientWindowBits;
+  const reader = new Receiver({ isServer: server, extensions, maxPayload, maxFragments: MAX_FRAGMENTS });
+  if (heldBy(reader) !== 0) throw new Error("the WebSocket library does not say what it holds");
   return {
-    reader: new Receiver({ isServer: server, extensions, maxPayload, maxFragments: MAX_FRAGMENTS }),
+    reader,
     writer: new Sender(socket, extensions),
     compression,
     // zlib cannot write raw deflate with a window of 256 bytes, and nobody has to compress (RFC 7692 section 6).

@@ -6,6 +6,7 @@ import type { WebSocketAgreement } from "../../http/web-socket.ts";
 import type { Clock } from "../../shared/clock.ts";
 import { newId } from "../../shared/ids.ts";
 import { upgradedRecord } from "../../stages/upgrade-record.ts";
+import type { Assembly } from "./assembly.ts";
 import { type RelayEnd, WebSocketRelay, type Wheel } from "./relay.ts";
 
 export interface WebSocketServices {
@@ -15,6 +16,7 @@ export interface WebSocketServices {
   readonly open: Set<{ drain(): void; destroy(): void }>;
   /** Values that are replaced wherever they would be recorded. */
   readonly secrets: () => readonly string[];
+  readonly assembly: Assembly;
 }
 
 /** A WebSocket may be silent for long: it ends after this many times the idle limit. */
@@ -28,7 +30,7 @@ export function joinWebSocket(
   client: RawConnection,
   origin: RawConnection,
 ): void {
-  const { clock, sink, open, wheel } = services;
+  const { clock, sink, open, wheel, assembly } = services;
   const at = clock.now();
   const began = clock.tick();
   const id = newId(at);
@@ -48,7 +50,7 @@ export function joinWebSocket(
     sink.append(upgradedRecord(x, facts, services.secrets()));
   };
   const relay: WebSocketRelay = new WebSocketRelay({
-    ...{ wheel, exchange: x, agreement, client, origin, id, done },
+    ...{ wheel, assembly, exchange: x, agreement, client, origin, id, done },
     idle: limits.idle * IDLE_FACTOR,
     total: limits.total,
     gone: () => open.delete(relay),

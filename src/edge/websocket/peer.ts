@@ -2,7 +2,8 @@
 import type { Duplex } from "node:stream";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { DeflateTerms } from "../../http/web-socket.ts";
-import { closeCodeOf, type Frames, framesOf } from "./frames.ts";
+import type { Assembly, Holder } from "./assembly.ts";
+import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy } from "./frames.ts";
 
 /** What a peer tells its relay. */
 export interface PeerEvents {
@@ -15,6 +16,8 @@ export interface PeerEvents {
   invalid(code: number, detail: string): void;
   /** The connection takes no more from us and gives no more: `whole`: everything that had come was read. */
   ended(): void;
+  /** All connections together hold too much, and this one most; nothing else comes. */
+  tooMuch(): void;
   /** Bytes came. */
   active(): void;
   /** What is written to this peer has left. */
@@ -30,6 +33,7 @@ export interface PeerOptions {
   readonly deflate: DeflateTerms | null;
   /** Bytes of a message, at least 1. */
   readonly maxPayload: number;
+  readonly assembly: Assembly;
   readonly events: PeerEvents;
 }
 
@@ -41,11 +45,16 @@ const LARGEST_PIECE = 65_536;
 const LINGER = 2_000;
 const LINGER_UNSENT = 30_000;
 
-export class Peer {
+export class Peer implements Holder {
   private readonly socket: Duplex;
   private readonly raw: RawConnection;
   private readonly events: PeerEvents;
-  private readonly frames: Frames;
+  private readonly frames: Omit<Frames, "reader">;
+  /** null: nothing is read any more. */
+  private reader: FrameReader | null;
+  private readonly assembly: Assembly;
+  /** Bytes of messages that are not whole. */
+  held = 0;
   private readonly masked: boolean;
   /** Bytes that the reader gets at once: small, so that it cannot give out much more than the other end takes. */
   private readonly piece: number;
@@ -53,7 +62,7 @@ export class Peer {
   /** The reader works on a piece. */
   private busy = false;
   /** The other end is full. */
-  private held = false;
+  private waiting = false;
   /** The connection was told to stop reading. */
   private stopped = false;
   /** Nothing that comes matters any more. */
@@ -72,13 +81,15 @@ export class Peer {
     this.events = events;
     this.masked = !client;
     this.piece = Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.ceil(options.maxPayload / 4_096)));
-    this.frames = framesOf(raw.socket, client, options.deflate, options.maxPayload);
-    this.listen();
+    const { reader, ...frames } = framesOf(raw.socket, client, options.deflate, options.maxPayload);
+    this.reader = reader;
+    this.frames = frames;
+    this.assembly = options.assembly;
+    this.listen(reader);
   }
 
-  private listen(): void {
+  private listen(reader: FrameReader): void {
     const { events } = this;
-    const { reader } = this.frames;
     const heard = (act: () => void): void => {
       if (!this.deaf) act();
     };
@@ -125,15 +136,31 @@ export class Peer {
   }
 
   private pump(): void {
-    if (this.busy || this.held) return;
+    if (this.busy || this.waiting) return;
     const piece = this.queue.shift();
-    if (piece === undefined) return this.rested();
+    if (piece === undefined || this.reader === null) return this.rested();
     this.busy = true;
-    this.frames.reader.write(piece, () => {
+    this.reader.write(piece, () => {
       this.busy = false;
+      this.weigh();
       this.cleanUp();
       this.pump();
     });
+  }
+
+  /** Says what is held now. Of what is read no more nothing is kept. */
+  private weigh(): void {
+    if (this.deaf && !this.busy) this.reader = null;
+    const held = this.reader === null ? 0 : heldBy(this.reader);
+    const by = held - this.held;
+    if (by === 0) return;
+    this.held = held;
+    this.assembly.changed(this, by);
+  }
+
+  giveUp(): void {
+    this.ignore();
+    this.events.tooMuch();
   }
 
   /** Everything that came was read. */
@@ -152,6 +179,7 @@ export class Peer {
     if (this.deaf) return;
     this.deaf = true;
     this.queue = [];
+    this.weigh();
     if (this.stopped && !this.socket.destroyed) {
       this.stopped = false;
       this.socket.resume();
@@ -178,11 +206,11 @@ export class Peer {
 
   /** Stops giving out messages, because the other end is full. */
   hold(): void {
-    this.held = true;
+    this.waiting = true;
   }
   release(): void {
-    if (!this.held) return;
-    this.held = false;
+    if (!this.waiting) return;
+    this.waiting = false;
     this.pump();
   }
 
@@ -231,8 +259,8 @@ export class Peer {
 
   /** Ends the connection once everything that was written has left; whoever does not close is closed soon. */
   end(): void {
-    if (this.ending || this.socket.destroyed) return;
     this.ignore();
+    if (this.ending || this.socket.destroyed) return;
     this.ending = true;
     if (this.flying === 0) this.leave();
     else setTimeout(() => this.socket.destroy(), LINGER_UNSENT).unref();

@@ -4,6 +4,7 @@ import type { Exchange } from "../../exchange/exchange.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { WebSocketAgreement } from "../../http/web-socket.ts";
 import { asProxyError, ProxyError, type Reason } from "../../shared/errors.ts";
+import type { Assembly } from "./assembly.ts";
 import { Direction } from "./direction.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
 
@@ -27,6 +28,7 @@ export interface RelayOptions {
   readonly wheel: Wheel;
   readonly exchange: Exchange;
   readonly agreement: WebSocketAgreement;
+  readonly assembly: Assembly;
   readonly client: RawConnection;
   readonly origin: RawConnection;
   /** The id of the record, which a refusal names. */
@@ -82,6 +84,7 @@ export class WebSocketRelay {
       client: name === "client",
       deflate: options.agreement.deflate,
       maxPayload: Math.max(1, direction.limit),
+      assembly: options.assembly,
       events: this.eventsOf(name, direction),
     });
   }
@@ -101,6 +104,7 @@ export class WebSocketRelay {
       pong: (data) => guarded(() => this.pass(name, (to) => to.pong(data))),
       closeFrame: (code, reason) => guarded(() => this.closeFrame(name, direction, code, reason)),
       invalid: (code, detail) => guarded(() => this.invalid(name, direction, code, detail)),
+      tooMuch: () => guarded(() => this.refuse(new ProxyError("busy", "unfinished messages fill the memory"))),
       ended: () => guarded(() => this.ended(name, direction)),
       active: () => {
         this.active = this.options.wheel.now;
@@ -204,5 +208,6 @@ export class WebSocketRelay {
 function closeCodeFor(reason: Reason): number {
   if (reason === "request-too-large" || reason === "response-too-large") return 1009;
   if (reason === "shutting-down") return 1001;
+  if (reason === "busy") return 1013;
   return reason === "internal" ? 1011 : 1008;
 }

@@ -4,6 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import zlib from "node:zlib";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
+import { Assembly } from "../../../src/edge/websocket/assembly.ts";
 import {
   BINARY,
   CLOSE,
@@ -606,6 +607,40 @@ describe("a slow reader", () => {
     },
     40_000,
   );
+
+  test.each([
+    ["unfinished frames", () => masked(BINARY, Buffer.alloc(3 * MIB), { length: 4 * MIB })],
+    [
+      "fragments",
+      () =>
+        Buffer.concat(
+          Array.from({ length: 30 }, (_, i) => masked(i ? 0 : BINARY, Buffer.alloc(100 * KIB), { fin: false })),
+        ),
+    ],
+    ["compressed fragments", () => masked(BINARY, deflated(Buffer.alloc(3 * MIB)), { rsv: 4, fin: false })],
+  ])("%s of many connections: the one that holds most is given up", async (_, unfinished) => {
+    const assembly = new Assembly(10 * MIB);
+    const deflate = { ...TERMS, clientNoContextTakeover: true };
+    const small = await rig({ assembly, deflate });
+    small.client.socket.write(masked(TEXT, "x".repeat(1_000), { fin: false }));
+    const large = await Promise.all(Array.from({ length: 5 }, () => rig({ assembly, deflate })));
+    for (const { client } of large) client.socket.write(unfinished());
+    const given = (): Rig[] => large.filter(({ sink }) => sink.records.length > 0);
+    await expect.poll(() => given().length, { timeout: 10_000 }).toBe(2); // three times 3 MiB fit
+    for (const { client, origin, record } of given()) {
+      expect(closeCode(await client.until(isClosed))).toBe(1013);
+      expect(closeCode(await origin.until(isClosed))).toBe(1013);
+      expect((await record()).reason).toBe("busy");
+    }
+    small.client.socket.write(masked(0, "!"));
+    await small.origin.until((frames) => frames.length === 1);
+    // What was held is free again.
+    for (const { client } of large) client.socket.resetAndDestroy();
+    await expect.poll(() => large.every(({ sink }) => sink.records.length > 0)).toBe(true);
+    const next = await Promise.all(Array.from({ length: 3 }, () => rig({ assembly, deflate })));
+    for (const { client } of next) client.socket.write(masked(BINARY, Buffer.alloc(3 * MIB)));
+    for (const { origin } of next) await origin.until((frames) => frames.length === 1);
+  });
 
   test("a bomb of compressed messages does not pile up", async () => {
     // With so small a window nothing is compressed again: what goes on is as large as it is.

@@ -4,6 +4,7 @@ import net, { type AddressInfo, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import type { AuditRecord } from "../../../src/audit/record.ts";
 import { TimerWheel } from "../../../src/edge/proxy/timers.ts";
+import { Assembly } from "../../../src/edge/websocket/assembly.ts";
 import { joinWebSocket } from "../../../src/edge/websocket/join.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
 import type { DeflateTerms } from "../../../src/http/web-socket.ts";
@@ -15,6 +16,8 @@ export interface RigOptions extends Partial<Setup> {
   readonly deflate?: DeflateTerms | null;
   /** What came together with the handshake. */
   readonly clientRest?: Buffer;
+  /** Shared with other rigs, as the connections of a house do. */
+  readonly assembly?: Assembly;
   readonly originRest?: Buffer;
 }
 
@@ -81,7 +84,7 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
   x.webSocket = agreement;
   const clock = { now: () => Date.now(), tick: () => performance.now() };
   joinWebSocket(
-    { wheel, sink, clock, open, secrets: () => [] },
+    { wheel, sink, clock, open, secrets: () => [], assembly: options.assembly ?? new Assembly() },
     x,
     agreement,
     raw(clientNear, options.clientRest),
