@@ -1,7 +1,7 @@
 // The built program, run as its users run it: a house that was started by `sallyport start`, and children of `sallyport run`.
 import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -116,6 +116,7 @@ export class BuiltHouse {
 }
 
 export async function startBuiltHouse(): Promise<BuiltHouse> {
+  if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: npm run build (npm test does it)`);
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "sallyport-clients-")));
   const ca = new TestCa();
   const site = await openSite(ca, join(folder, "git"));
