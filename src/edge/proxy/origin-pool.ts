@@ -88,6 +88,14 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   }
 
   private onSession(o: Opening, session: H2OriginSession, fresh: boolean): void {
+    if (!fresh && !session.settled) {
+      session.whenSettled((alive) => {
+        if (o.abandoned) return;
+        if (alive) this.advance(o);
+        else o.events.originFailed(incomplete(session.failure));
+      });
+      return;
+    }
     this.describe(o.request.exchange, session.route, fresh);
     try {
       const side = session.start(o.request, o.events, (why) => this.again(o, why));
@@ -115,7 +123,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const list = this.sessions.get(key) ?? [];
     for (const session of list) {
       if (!session.usable) continue;
-      if (session.hasRoom) return session;
+      if (session.hasRoom || !session.settled) return session;
       if (best === null || session.load < best.load) best = session;
     }
     // When all are full, more sessions are opened up to a bound, and then streams wait for their turn.
@@ -288,8 +296,10 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   }
 }
 
-const incomplete = (error: Error): ProxyError =>
-  new ProxyError("origin-incomplete", "the origin reset the connection", { cause: error });
+const incomplete = (error: Error | null): ProxyError =>
+  error instanceof ProxyError
+    ? error
+    : new ProxyError("origin-incomplete", "the origin reset the connection", error === null ? {} : { cause: error });
 const isSafe = (method: string): boolean => method === "GET" || method === "HEAD" || method === "OPTIONS";
 
 /** NTLM and Negotiate authenticate the connection, not the request: such a connection serves one client connection only. */

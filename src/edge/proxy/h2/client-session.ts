@@ -58,6 +58,8 @@ export class H2ClientSession implements StreamOwner {
     this.socket = socket;
     this.idleSince = services.wheel.now;
     socket.prependListener("close", () => this.lookForUnseen(true));
+    // HTTP/2 has no half-open connections.
+    socket.on("end", () => socket.destroy());
     this.session = http2.performServerHandshake(socket, serverOptions(services.policy().defaults.limits));
     // A TLSSocket that no tls.Server made never says that it is secure; here it is, and the session waits for the event.
     if (this.session.connecting) socket.emit("secureConnect");

@@ -133,21 +133,20 @@ export class H2ClientStream implements ClientSide {
       response.status = 500;
     }
     this.pending = { response, length };
-    if (length === null) this.sendHead(false, true);
+    if (length === null) this.sendHead(false);
     else if (length > 0) setImmediate(sendSoon, this);
   }
 
   /** The turn is over and the content is not there yet: the head need not wait for it. */
   turnEnded(): void {
-    if (this.pending !== null && this.last === null && !this.over) this.sendHead(false, this.mayHaveTrailers);
+    if (this.pending !== null && this.last === null && !this.over) this.sendHead(false);
   }
 
-  /** An origin that speaks HTTP/2 may send trailers beside a content-length. */
-  private get mayHaveTrailers(): boolean {
-    return this.relay?.x.originProtocol === "2";
-  }
-
-  private sendHead(endStream: boolean, waitForTrailers: boolean): void {
+  /**
+   * `waitForTrailers`: END_STREAM waits until we ask for it. False only when all content is here: otherwise node:http2 would
+   * send END_STREAM before RST_STREAM when the response is aborted.
+   */
+  private sendHead(endStream: boolean, waitForTrailers = true): void {
     const { pending, stream } = this;
     this.pending = null;
     if (pending === null || stream.destroyed || stream.closed) return;
@@ -174,7 +173,7 @@ export class H2ClientStream implements ClientSide {
       this.last = Buffer.from(chunk);
       return true;
     }
-    if (this.pending !== null) this.sendHead(false, this.mayHaveTrailers);
+    if (this.pending !== null) this.sendHead(false);
     return stream.write(Buffer.from(chunk));
   }
 

@@ -29,6 +29,8 @@ export class H2OriginSession implements StreamHome {
   private readonly owner: SessionOwner;
   private readonly session: ClientHttp2Session;
   private readonly deadline: Deadline;
+  /** What waits for the origin's settings, which say how many streams it bears; null: they are known. */
+  private unsettled: ((alive: boolean) => void)[] | null = [];
   private streams = 0;
   private leaving = false;
   private gone = false;
@@ -57,6 +59,7 @@ export class H2OriginSession implements StreamHome {
     session.once("connect", () => {
       if (!session.destroyed) session.setLocalWindowSize(SESSION_WINDOW);
     });
+    session.once("remoteSettings", () => this.settle(true));
     session.on("goaway", (code: number) => {
       this.leaving = true;
       if (code !== http2.constants.NGHTTP2_NO_ERROR)
@@ -69,11 +72,30 @@ export class H2OriginSession implements StreamHome {
     this.route.socket.prependListener("error", (error: Error) => {
       this.failure ??= error;
     });
+    // HTTP/2 has no half-open connections.
+    this.route.socket.on("end", () => this.route.socket.destroy());
     this.route.socket.prependListener("close", () => {
       this.failure ??= new Error("the origin closed the connection");
     });
     session.on("close", () => this.ended());
     session.on("stream", (pushed) => pushed.close(http2.constants.NGHTTP2_REFUSED_STREAM));
+  }
+
+  /** False: the origin has not said yet how many streams it bears. */
+  get settled(): boolean {
+    return this.unsettled === null;
+  }
+
+  /** Calls back when the settings are known, or with false when they never will be. */
+  whenSettled(then: (alive: boolean) => void): void {
+    if (this.unsettled === null) then(this.usable);
+    else this.unsettled.push(then);
+  }
+
+  private settle(alive: boolean): void {
+    const waiting = this.unsettled ?? [];
+    this.unsettled = null;
+    for (const then of waiting) then(alive);
   }
 
   /** True: it takes requests. */
@@ -98,7 +120,8 @@ export class H2OriginSession implements StreamHome {
   start(request: OpenRequest, events: OriginEvents, again: (why: Again) => boolean): H2OriginStream {
     const stream = this.session.request(requestHeaders(request), {
       endStream: request.length === 0,
-      waitForTrailers: request.length === null,
+      // END_STREAM waits until we ask for it: an upload that is aborted must not look complete.
+      waitForTrailers: request.length !== 0,
     });
     this.streams++;
     const side = new H2OriginStream(this, stream, request, events, again);
@@ -158,6 +181,7 @@ export class H2OriginSession implements StreamHome {
     this.gone = true;
     this.deadline.stop();
     this.owner.sessionClosed(this);
+    this.settle(false);
   }
 }
 

@@ -1,7 +1,7 @@
 // HTTP/2 origins (node:http2) that say what they got.
 import { once } from "node:events";
 import http2, { type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type { AddressInfo } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import type { KeyAndCertificate } from "../../../support/certificates.ts";
 
 export interface Seen {
@@ -20,6 +20,8 @@ export interface H2Origin {
   readonly port: number;
   readonly seen: readonly Seen[];
   readonly sessions: readonly ServerHttp2Session[];
+  /** Cuts all connections. */
+  cut(): void;
   close(): Promise<void>;
 }
 
@@ -37,6 +39,11 @@ export async function startH2Origin(
     leaf === null
       ? http2.createServer({ settings })
       : http2.createSecureServer({ ...leaf, settings, allowHTTP1: false });
+  const sockets = new Set<Socket>();
+  server.on("connection", (socket: Socket) => sockets.add(socket));
+  const cut = (): void => {
+    for (const socket of sockets) socket.destroy();
+  };
   server.on("session", (session) => {
     sessions.push(session);
     session.on("error", () => {});
@@ -70,6 +77,7 @@ export async function startH2Origin(
     port: (server.address() as AddressInfo).port,
     seen,
     sessions,
+    cut,
     close: async () => {
       for (const session of sessions) session.destroy();
       const closed = once(server, "close");

@@ -38,6 +38,7 @@ export async function sessionThrough(
   opened.socket.removeAllListeners("data");
   if (ca !== null && (opened.socket as tls.TLSSocket).alpnProtocol !== "h2") throw new Error("h2 was not chosen");
   const session = http2.connect(`${ca === null ? "http" : "https"}://${authority}`, {
+    maxSessionMemory: 1_000,
     ...rest,
     createConnection: () => opened.socket,
   });
