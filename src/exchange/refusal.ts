@@ -30,12 +30,33 @@ export function refuseExchange(x: Exchange, error: ProxyError, options: RefusalO
   const decided =
     error.reason === "not-allowed" || error.reason === "unauthenticated" ? (x.decision?.message ?? "") : "";
   const why = decided !== "" && decided !== undefined ? decided : `${error.message}: ${what}`;
+  if (isGrpc(x)) return grpcRefusal(x, error, options.hints === "full" ? why : error.reason, options.name);
   return refusal(
     error,
     { id: x.id, accept: firstValue(request.fields, "accept"), rule: x.decision?.rule ?? null, message: why },
     options,
   );
 }
+
+const isGrpc = (x: Exchange): boolean =>
+  x.received.version === "2" &&
+  /^application\/grpc(?:[+;]|$)/i.test(firstValue(x.received.fields, "content-type") ?? "");
+
+/** Statuses of gRPC by ours; by who failed where none stands here. 7 is PERMISSION_DENIED, 14 UNAVAILABLE. */
+const GRPC_STATUS: Readonly<Record<number, number>> = { 401: 16, 407: 16, 408: 4, 413: 8, 429: 8, 500: 13, 504: 4 };
+
+/** gRPC clients read a status of their own, in a response that is nothing but a head ("trailers-only"). */
+function grpcRefusal(x: Exchange, error: ProxyError, message: string, name: string): LocalResponse {
+  const { party } = specOf(error.reason);
+  const status = GRPC_STATUS[error.status ?? 0] ?? (party === "policy" || party === "client" ? 7 : 14);
+  x.note(`grpc-status:${status}`);
+  const text = `sallyport: ${message}`
+    .replace(/\p{Surrogate}/gu, "?")
+    .replace(/[^ -$&-~]/gu, (c) => encodeURIComponent(c));
+  const fields: Fields = ["content-type", "application/grpc", "grpc-status", String(status), "grpc-message", text];
+  return { status: 200, phrase: "OK", fields: [...fields, ...decisionFields(error, x.id, name)], content: NO_CONTENT };
+}
+const NO_CONTENT = new Uint8Array(0);
 
 /** The response of a refusal. `error.status` must not be null. */
 export function refusal(error: ProxyError, facts: RefusalFacts, options: RefusalOptions): LocalResponse {
