@@ -156,6 +156,8 @@ function moreText(r: AuditRecord): string | null {
     r.responseFields ?? null,
     capturedOf(r.requestBody),
     capturedOf(r.responseBody),
+    r.sent.messages ?? null,
+    r.received.messages ?? null,
   ];
   let end = all.length;
   while (end > 0 && all[end - 1] === null) end--;
@@ -195,8 +197,14 @@ export function recordOf(row: Row): AuditRecord {
     port: row[AT.port] as number | null,
     path: text("path"),
     status: row[AT.status] as number | null,
-    sent: bodyOf(number("sentBytes"), text("sentSha"), number("sentComplete"), at(7), at(9)),
-    received: bodyOf(number("receivedBytes"), text("receivedSha"), number("receivedComplete"), at(8), at(10)),
+    sent: {
+      ...bodyOf(number("sentBytes"), text("sentSha"), number("sentComplete"), at(7), at(9)),
+      ...messagesOf(at(15)),
+    },
+    received: {
+      ...bodyOf(number("receivedBytes"), text("receivedSha"), number("receivedComplete"), at(8), at(10)),
+      ...messagesOf(at(16)),
+    },
     timings: {
       wait: millis(at(0)),
       dns: millis(at(1)),
@@ -229,6 +237,8 @@ function bodyOf(bytes: number, sha: string | null, complete: number, decoded: un
     ...(parts === null ? {} : { parts: parts as string[] }),
   };
 }
+
+const messagesOf = (count: unknown) => (count === null ? {} : { messages: count as number });
 
 /** Every digest that `find-body` and `--digest` look for. */
 export function digestsOf(r: AuditRecord): string[] {

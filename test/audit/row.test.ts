@@ -18,6 +18,7 @@ const body = fc.record(
     complete: fc.boolean(),
     decoded: fc.record({ bytes, sha256: sha }),
     parts: fc.array(sha, { maxLength: 3 }),
+    messages: fc.nat(1_000_000),
   },
   { requiredKeys: ["bytes", "sha256", "complete"] },
 );
