@@ -6,7 +6,7 @@ import type { AuditRecord } from "../../audit/record.ts";
 import { AT, ROW_KEYS, type Row, recordOf } from "../../audit/row.ts";
 import { BLOCK, blockOf, mayHold } from "../../audit/signature.ts";
 import { databaseFile } from "./folder.ts";
-import { SCHEMA_VERSION, versionOf, WORD_COLUMNS } from "./schema.ts";
+import { explained, SCHEMA_VERSION, versionOf, WORD_COLUMNS } from "./schema.ts";
 
 export interface StoredRecord {
   readonly seq: number;
@@ -57,7 +57,7 @@ export class AuditReader {
       this.db.pragma("mmap_size = 1073741824");
     } catch (error) {
       this.db.close();
-      throw error;
+      throw explained(error, file);
     }
   }
 
@@ -125,7 +125,8 @@ export class AuditReader {
     const condition = conditionOf(filter, this.#findWords);
     const ranges = JSON.stringify(this.#ranges(filter, condition, 0));
     return {
-      from: `json_each(?) AS part CROSS JOIN records ON seq BETWEEN part.value ->> 0 AND part.value ->> 1 WHERE ${condition.sql}`,
+      from: `(SELECT value ->> 0 AS low, value ->> 1 AS high FROM json_each(?)) CROSS JOIN records ON seq BETWEEN low AND high
+         WHERE ${condition.sql}`,
       params: [ranges, ...condition.params],
     };
   }

@@ -40,6 +40,16 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 `;
 
+/** The same error, or for a database that is damaged one that says what to do. */
+export function explained(error: unknown, file: string): unknown {
+  const code = (error as { code?: string }).code ?? "";
+  if (!/^SQLITE_(?:NOTADB|CORRUPT)/.test(code)) return error;
+  return new Error(
+    `the audit database ${file} is damaged (${code}): move it elsewhere, with the files beside it that begin with its name, and start again; a new log begins, and what waits in the journal is taken in`,
+    { cause: error },
+  );
+}
+
 /** From version n (its place in the list) to n + 1. */
 const UPGRADES: readonly ((db: Database) => void)[] = [(db) => db.exec(TABLES)];
 

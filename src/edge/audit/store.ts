@@ -5,7 +5,7 @@ import { chainHash, GENESIS, type SignedHead, signHead } from "../../audit/hash-
 import { AT, type Entry, ROW_KEYS, type Row } from "../../audit/row.ts";
 import { blockOf, Signature } from "../../audit/signature.ts";
 import { databaseFile } from "./folder.ts";
-import { prepareSchema, WORD_COLUMNS } from "./schema.ts";
+import { explained, prepareSchema, WORD_COLUMNS } from "./schema.ts";
 
 /** How far the journals have been taken in. */
 export interface TakenIn {
@@ -63,7 +63,7 @@ export class AuditStore {
       this.#filling = this.#fillingOf(blockOf(end.seq + 1));
     } catch (error) {
       this.db.close();
-      throw error;
+      throw explained(error, databaseFile(dir));
     }
   }
 

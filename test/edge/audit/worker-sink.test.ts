@@ -1,10 +1,24 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { databaseFile, FolderInUse, journalFolder } from "../../../src/edge/audit/folder.ts";
 import { journalNumbers } from "../../../src/edge/audit/journal-files.ts";
+import { pruneTo } from "../../../src/edge/audit/prune.ts";
+import { AuditReader } from "../../../src/edge/audit/reader.ts";
+import { signingKey } from "../../../src/edge/audit/signing-key.ts";
+import { type Problem, verifyLog } from "../../../src/edge/audit/verify.ts";
 import { openAuditSink } from "../../../src/edge/audit/worker-sink.ts";
 import { aFolder, aRecord, sinkOptions, until } from "./support.ts";
+
+/** The first problem that verify finds. */
+const verified = (dir: string): Problem | null => {
+  const reader = new AuditReader(dir);
+  try {
+    return verifyLog(dir, reader, { key: null, head: null }).problem;
+  } finally {
+    reader.close();
+  }
+};
 
 const countIn = (dir: string): number => {
   const db = new Database(databaseFile(dir), { readonly: true });
@@ -65,6 +79,57 @@ test("a backlog beyond its bound closes the line until the database has caught u
   await sink.flush();
   expect(sink.unavailable).toBeNull();
   await sink.close();
+});
+
+test("while the database cannot be written no traffic may start; afterwards the journal is taken in, once", async () => {
+  const dir = aFolder();
+  const sink = await openAuditSink(sinkOptions(dir));
+  sink.append(aRecord());
+  await sink.flush();
+  const other = new Database(databaseFile(dir));
+  other.exec("ALTER TABLE records RENAME TO gone");
+  for (let i = 0; i < 5; i++) sink.append(aRecord());
+  await until(() => sink.unavailable !== null);
+  expect(sink.unavailable).toMatch(/database cannot be written/);
+  other.exec("ALTER TABLE gone RENAME TO records");
+  other.close();
+  await until(() => sink.unavailable === null);
+  await sink.flush();
+  await sink.close();
+  expect(countIn(dir)).toBe(6);
+  expect(verified(dir)).toBeNull();
+});
+
+test("a damaged database is refused at the start, with what to do, and the folder is free again", async () => {
+  const dir = aFolder();
+  writeFileSync(databaseFile(dir), "this is no database ".repeat(1_000));
+  await expect(openAuditSink(sinkOptions(dir))).rejects.toThrow(/is damaged \(SQLITE_NOTADB\): move it elsewhere/);
+  expect(() => new AuditReader(dir)).toThrow(/is damaged/);
+  rmSync(databaseFile(dir));
+  const sink = await openAuditSink(sinkOptions(dir));
+  sink.append(aRecord());
+  await sink.close();
+  expect(countIn(dir)).toBe(1);
+});
+
+test("another process may prune while records are written", async () => {
+  const dir = aFolder();
+  const sink = await openAuditSink(sinkOptions(dir));
+  const other = new Database(databaseFile(dir), { timeout: 5_000 });
+  const key = signingKey(dir);
+  for (let round = 1; round <= 5; round++) {
+    for (let i = 0; i < 300; i++) sink.append(aRecord({ host: `h${round}.example` }));
+    await sink.flush();
+    for (let i = 0; i < 300; i++) sink.append(aRecord({ host: `h${round}.example` }));
+    pruneTo(other, round * 600 - 450, Date.now(), key);
+  }
+  other.close();
+  await sink.close();
+  expect(verified(dir)).toBeNull();
+  const reader = new AuditReader(dir);
+  expect(reader.newest({ host: "h5.example" }, 1_000)).toHaveLength(450);
+  expect(reader.newest({ host: "h1.example" }, 1_000)).toHaveLength(0);
+  reader.close();
 });
 
 test.each([
