@@ -93,14 +93,19 @@ const response: fc.Arbitrary<string> = fc
 const whenWhole = (text: string): OriginScript => {
   /** Bytes of a connection that were answered. */
   const answered = new WeakMap<object, number>();
+  /** The end of a chunked body runs the script as well: one run at a time. */
+  const running = new WeakSet<object>();
   return async (conversation) => {
     const from = answered.get(conversation) ?? 0;
+    if (running.has(conversation) || conversation.bytes.length === from) return;
+    running.add(conversation);
     const got = () => conversation.bytes.toString("latin1", from);
     while (!isWhole(got())) {
       if (conversation.closed) return;
       await new Promise((done) => setTimeout(done, 1));
     }
     answered.set(conversation, conversation.bytes.length);
+    running.delete(conversation);
     const head = text.slice(0, text.indexOf("\r\n\r\n") + 4);
     conversation.socket.write(Buffer.from(got().startsWith("HEAD ") ? head : text, "latin1"));
   };
