@@ -96,8 +96,10 @@ export class Relay implements ClientEvents, OriginEvents {
     const now = this.services.coarse.now;
     const x = this.x;
     const limits = (x.decision?.plan ?? x.policy.defaults).limits;
-    if (this.expects && !this.continued && !this.headSeen && !x.requestComplete && now - this.began >= CONTINUE_AFTER)
-      this.sendContinue();
+    if (this.expects && !this.continued && !this.headSeen && !x.requestComplete) {
+      // By the fine clock: the coarse one can lag behind and would then cut the origin's time short.
+      if (this.services.clock.tick() - x.startedAt >= CONTINUE_AFTER) this.sendContinue();
+    }
     if (now - this.began > limits.total) return this.fail(this.late("the exchange took longer than the limit"));
     if (now - this.lastActivity > limits.idle) this.fail(this.late("nothing moved for the idle limit"));
   }

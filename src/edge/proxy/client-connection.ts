@@ -3,24 +3,22 @@
 import { METHODS } from "node:http";
 import type net from "node:net";
 import type { Duplex } from "node:stream";
-import { connectionRecord } from "../../audit/build.ts";
 import { type ConnectionFacts, Exchange } from "../../exchange/exchange.ts";
-import { refusal } from "../../exchange/refusal.ts";
 import { Relay } from "../../exchange/relay.ts";
 import type { ClientSide, RawConnection } from "../../exchange/sides.ts";
-import { ChunkedReader } from "../../http/chunked.ts";
-import { type Fields, firstValue } from "../../http/fields.ts";
+import type { Fields } from "../../http/fields.ts";
 import type { RequestHead, ResponseHead, Scheme } from "../../http/messages.ts";
 import { Head, parseRequestHead, reasonOfCode } from "../../http/parse-head.ts";
-import { fieldLines, lastChunk, PHRASES } from "../../http/serialise.ts";
 import { authorityText } from "../../http/target.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { beginConnect } from "./connect.ts";
+import { earlyRefusal, recordEarlyEnd } from "./early-refusal.ts";
 import { Input } from "./input.ts";
-import { Outgoing } from "./outgoing.ts";
+import { RequestBody } from "./request-body.ts";
 import { readTarget } from "./request-target.ts";
 import { resetUnder } from "./reset.ts";
+import { ResponseWriter } from "./response-writer.ts";
 import type { ProxyServices } from "./services.ts";
 import type { Deadline } from "./timers.ts";
 
@@ -40,15 +38,14 @@ export class ClientConnection implements ClientSide {
   /** The TCP connection under it, for a reset. */
   readonly raw: net.Socket;
   private readonly scheme: Scheme | null;
-  private readonly out: Outgoing;
+  private readonly writer: ResponseWriter;
   private readonly input = new Input();
   private readonly deadline: Deadline;
   private state: State = "head";
   private relay: Relay | null = null;
   private keep = true;
   private length = 0;
-  private left = 0;
-  private chunked: ChunkedReader | null = null;
+  private body: RequestBody | null = null;
   private paused = false;
   /** The rest of the request is not wanted any more. */
   private stopped = false;
@@ -57,8 +54,6 @@ export class ClientConnection implements ClientSide {
   private consuming = false;
   private halfClosed = false;
   private discarded = 0;
-  // framing of the response
-  private responseChunked = false;
   private readonly overLimit: boolean;
 
   /** `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. */
@@ -76,7 +71,7 @@ export class ClientConnection implements ClientSide {
     this.facts = facts;
     this.scheme = scheme;
     this.overLimit = overLimit;
-    this.out = new Outgoing(socket, this);
+    this.writer = new ResponseWriter(socket, this);
     this.deadline = services.wheel.start(this, services.settings.headerTimeout);
     (socket as Owned)[OWNER] = this;
     socket.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
@@ -173,8 +168,7 @@ export class ClientConnection implements ClientSide {
     if (head.minor === 0 && head.expect) head.expect = false;
     const relay = new Relay(services, this, x, head.expect && this.length !== 0, upgradeOf(head));
     this.relay = relay;
-    this.left = this.length;
-    this.chunked = head.chunked ? new ChunkedReader() : null;
+    this.body = this.length === 0 ? null : new RequestBody(this.length);
     this.state = this.length === 0 ? "wait" : "body";
     this.deadline.at = services.wheel.now + POLL;
     let refused = error;
@@ -191,48 +185,24 @@ export class ClientConnection implements ClientSide {
   }
 
   private readBody(): boolean {
-    const relay = this.relay;
-    if (relay === null || !relay.ready) {
+    const { relay, body } = this;
+    if (relay === null || body === null || !relay.ready) {
       if (this.input.length >= MAX_PIPELINED) this.pause();
       return false;
     }
-    const input = this.input;
-    const b = input.bytes;
-    const from = input.from;
-    if (this.chunked !== null) return this.readChunks(this.chunked, relay);
-    const to = Math.min(input.to, from + this.left);
-    const whole = to - from === this.length;
-    const room = relay.requestData(from === 0 && to === b.length ? b : b.subarray(from, to), whole);
-    if (this.relay !== relay || this.state !== "body") return false;
-    this.left -= to - from;
-    input.advance(to);
-    if (this.left === 0) this.bodyEnded(relay, null);
-    else if (!room) this.pause();
-    return true;
-  }
-
-  private readChunks(chunked: ChunkedReader, relay: Relay): boolean {
-    const input = this.input;
-    let room = true;
-    const next = chunked.read(input.bytes, input.from, input.to, (b, start, end) => {
-      room = relay.requestData(b.subarray(start, end), false) && room;
-    });
-    if (this.relay !== relay || this.state !== "body") return false;
-    if (next < 0) {
+    const read = body.read(this.input, relay, () => this.relay === relay && this.state === "body");
+    if (read === "over") return false;
+    if (body.droppedTrailers) relay.x.note("request-trailers-dropped");
+    if (read === "broken") {
       relay.requestFailed(new ProxyError("malformed-request", "the chunked coding is broken"));
       return false;
     }
-    input.advance(next);
-    if (chunked.dropped > 0) relay.x.note("request-trailers-dropped");
-    if (chunked.done) this.bodyEnded(relay, chunked.trailers);
-    else if (!room) this.pause();
+    if (read === "ended") {
+      this.state = "wait";
+      this.body = null;
+      relay.requestEnd(body.trailers);
+    } else if (read === "full") this.pause();
     return true;
-  }
-
-  private bodyEnded(relay: Relay, trailers: Fields | null): void {
-    this.state = "wait";
-    this.chunked = null;
-    relay.requestEnd(trailers);
   }
 
   private pause(): void {
@@ -295,62 +265,34 @@ export class ClientConnection implements ClientSide {
   // ---- the client's side of an exchange -----------------------------------------------------------------------------------
 
   interim(status: number, phrase: string, fields: Fields): void {
-    if (this.state === "gone") return;
-    this.out.text(`HTTP/1.1 ${status} ${phrase || (PHRASES[status] ?? "")}\r\n${fieldLines(fields, "none", null)}\r\n`);
-    this.out.flush();
+    if (this.state !== "gone") this.writer.interim(status, phrase, fields);
   }
 
   head(response: ResponseHead, length: number | null): void {
     const { status } = response;
-    const headOnly = this.relay?.x.received.method === "HEAD" || status === 304;
-    this.responseChunked = false;
-    let framing: number | "chunked" | "keep" | "none";
-    if (headOnly) framing = "keep";
-    else if (status === 204 || status < 200) framing = "none";
-    else if (length !== null) framing = length;
-    else if (this.version === "1.1") {
-      framing = "chunked";
-      this.responseChunked = true;
-    } else {
-      framing = "none";
-      this.keep = false;
-    }
+    const headOnly = this.relay?.x.received.method === "HEAD";
+    const framing = this.writer.framingFor(status, length, headOnly, this.version);
+    if (framing === "none" && length === null) this.keep = false;
     // A request that is still coming may be cut short by the end of its response: nothing can follow it.
     if (this.state === "body" || (this.halfClosed && this.input.length === 0) || this.services.draining())
       this.keep = false;
-    const options =
-      status === 101
-        ? `Connection: Upgrade\r\nUpgrade: ${this.relay?.switchedTo ?? ""}\r\n`
-        : this.keep
-          ? this.version === "1.0"
-            ? "Connection: keep-alive\r\n"
-            : ""
-          : "Connection: close\r\n";
-    this.out.text(
-      `HTTP/1.1 ${status} ${response.phrase}\r\n${fieldLines(response.fields, framing, null)}${options}\r\n`,
-    );
-    if (length !== 0 && !headOnly) this.out.arm();
+    this.writer.head(response, framing, this.connectionLines(status), length !== 0 && framing !== "keep");
+  }
+
+  /** The fields that are about this connection (RFC 9110 section 7.6.1). */
+  private connectionLines(status: number): string {
+    if (status === 101) return `Connection: Upgrade\r\nUpgrade: ${this.relay?.switchedTo ?? ""}\r\n`;
+    if (!this.keep) return "Connection: close\r\n";
+    return this.version === "1.0" ? "Connection: keep-alive\r\n" : "";
   }
 
   data(chunk: Uint8Array, last: boolean): boolean {
-    const out = this.out;
-    if (this.responseChunked) {
-      out.text(`${chunk.length.toString(16)}\r\n`);
-      out.held = true; // the chunk and its line end leave together
-      out.bytes(chunk, 0, chunk.length);
-      out.held = false;
-      out.text("\r\n");
-      out.more(chunk.length);
-      return !out.full;
-    }
-    if (last) out.held = true;
-    return out.bytes(chunk, 0, chunk.length);
+    return this.writer.data(chunk, last);
   }
 
   end(trailers: Fields | null): void {
     if (this.state === "gone") return;
-    if (this.responseChunked) this.out.text(lastChunk(trailers));
-    this.out.flush();
+    this.writer.end(trailers);
     this.next();
   }
 
@@ -368,6 +310,8 @@ export class ClientConnection implements ClientSide {
   abort(): void {
     this.relay = null;
     if (this.state === "gone") return;
+    // The missing last chunk says that the content is not whole: what was let through before still leaves.
+    if (this.writer.chunked && !this.socket.destroyed) return this.close();
     this.state = "gone";
     // A reset, so that content which ends with the connection cannot look complete.
     resetUnder(this.raw, this.socket);
@@ -388,14 +332,14 @@ export class ClientConnection implements ClientSide {
     this.keep = false;
     if (this.state === "body") this.state = "wait";
     this.stopped = true;
-    this.chunked = null;
+    this.body = null;
     this.input.clear();
     this.unpause();
   }
 
   takeSocket(): RawConnection | null {
     if (this.state === "gone") return null;
-    this.out.flush();
+    this.writer.out.flush();
     this.detach();
     this.relay = null;
     const socket = this.socket;
@@ -435,9 +379,7 @@ export class ClientConnection implements ClientSide {
   answerConnect(head: string, content: Uint8Array, keep: boolean): void {
     if (this.state === "gone") return;
     this.keep = this.keep && keep;
-    this.out.text(head);
-    this.out.bytes(content, 0, content.length);
-    this.out.flush();
+    this.writer.whole(head, content);
     this.next();
   }
 
@@ -449,42 +391,13 @@ export class ClientConnection implements ClientSide {
   refuseConnection(error: ProxyError, head: Head | null): void {
     const id = this.recordConnection(error, head);
     this.keep = false;
-    const local = refusal(
-      error,
-      { id, accept: head === null ? null : firstValue(head.fields, "accept"), rule: null, message: error.message },
-      this.services.refusalOptions(),
-    );
-    const content = head?.method === "HEAD" ? new Uint8Array(0) : local.content;
-    this.out.text(
-      `HTTP/1.1 ${local.status} ${local.phrase}\r\n${fieldLines(local.fields, local.content.length, null)}Connection: close\r\n\r\n`,
-    );
-    if (content.length > 0) this.out.bytes(content, 0, content.length);
-    this.out.flush();
+    const answer = earlyRefusal(this.services, error, head, id);
+    this.writer.whole(answer.head, answer.content);
     this.close();
   }
 
   private recordConnection(error: ProxyError, head: Head | null): string {
-    const services = this.services;
-    const now = services.clock.now();
-    const id = newId(now);
-    services.sink.append(
-      connectionRecord({
-        id,
-        parent: this.facts.connect?.record ?? null,
-        at: now,
-        client: this.facts.connect?.client ?? this.facts.assignedClient,
-        address: this.facts.clientAddress,
-        decision: "deny",
-        reason: error.reason,
-        status: error.status,
-        total: 0,
-        clientProtocol: head === null ? null : `1.${head.minor}`,
-        sni: this.facts.connect?.sni ?? null,
-        authority: this.facts.connect?.authority ?? null,
-        error: error.message,
-      }),
-    );
-    return id;
+    return recordEarlyEnd(this.services, this.facts, error, head);
   }
 
   /** Everything written leaves, then FIN; what the client still sends is read and dropped for a while. */
@@ -493,7 +406,7 @@ export class ClientConnection implements ClientSide {
     this.state = "closing";
     this.input.clear();
     this.deadline.at = this.services.wheel.now + LINGER;
-    this.out.end(() => {
+    this.writer.out.end(() => {
       if (this.halfClosed) this.destroy();
     });
     this.unpause();
