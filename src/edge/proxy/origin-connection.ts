@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { OpenRequest, OriginEvents, OriginSide } from "../../exchange/sides.ts";
 import { ChunkedReader } from "../../http/chunked.ts";
 import type { Fields } from "../../http/fields.ts";
-import { firstValue } from "../../http/fields.ts";
+import { firstValue, withoutConnection } from "../../http/fields.ts";
 import type { ResponseHead } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
@@ -206,7 +206,7 @@ export class OriginConnection implements OriginSide {
       this.fail(new ProxyError("origin-protocol", "too many or malformed informational responses"));
       return false;
     }
-    this.events?.responseInterim(head.status, head.phrase, withoutConnection(head));
+    this.events?.responseInterim(head.status, head.phrase, withoutConnection(head.fields));
     return this.events !== null;
   }
 
@@ -392,15 +392,4 @@ export class OriginConnection implements OriginSide {
   destroy(): void {
     (this.socket as net.Socket | undefined)?.destroy();
   }
-}
-
-/** Informational responses pass without what belongs to the connection. */
-function withoutConnection(head: Head): Fields {
-  const fields: Fields = [];
-  for (let i = 0; i < head.fields.length; i += 2) {
-    const name = head.fields[i] as string;
-    if (!/^(?:connection|keep-alive|proxy-.*|te|transfer-encoding|content-length|upgrade|alt-svc)$/i.test(name))
-      fields.push(name, head.fields[i + 1] as string);
-  }
-  return fields;
 }
