@@ -21,6 +21,8 @@ export interface KillReport {
   readonly integrity: string;
   /** Milliseconds from each start to the first answer. */
   readonly firstAnswers: readonly number[];
+  /** The program's CPU time until then: what it takes when a core is free for it. */
+  readonly firstAnswersCpu: readonly number[];
 }
 
 export interface KillOptions {
@@ -37,6 +39,7 @@ export async function killLoop(options: KillOptions): Promise<KillReport> {
   const program = await aProgram({ policy: `server: { connections-per-client: 10000 }\n${OPEN}` }, origins.roots);
   const answered: string[] = [];
   const firstAnswers: number[] = [];
+  const firstAnswersCpu: number[] = [];
   let over = false;
   const clients = Array.from({ length: options.clients }, (_, n) => client(n));
   try {
@@ -49,13 +52,20 @@ export async function killLoop(options: KillOptions): Promise<KillReport> {
         await wait(2);
       }
       firstAnswers.push(performance.now() - started);
+      firstAnswersCpu.push(program.cpu() * 1_000);
       await wait(options.load * (1 + Math.random()));
       if (i < options.kills) await program.end("SIGKILL");
     }
     over = true;
     await Promise.all(clients);
     await program.end("SIGTERM");
-    return { kills: options.kills, answered: answered.length, firstAnswers, ...check(program, answered) };
+    return {
+      kills: options.kills,
+      answered: answered.length,
+      firstAnswers,
+      firstAnswersCpu,
+      ...check(program, answered),
+    };
   } finally {
     over = true;
     await program.close();
@@ -77,7 +87,7 @@ export async function killLoop(options: KillOptions): Promise<KillReport> {
         }
         open.destroy();
       } catch {
-        await wait(5); // it is down: try again
+        await wait(50); // it is down: try again
       }
     }
   }
