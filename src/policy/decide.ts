@@ -48,8 +48,9 @@ const denies = (t: Target, q: Query): boolean =>
   !isReporting(t.rule, q.now) && includesClient(t.rule, q.facts.client) && matchesHead(t, q.facts) && deniesPath(t, q);
 const wouldDeny = (t: Target, q: Query): boolean =>
   isReporting(t.rule, q.now) && includesClient(t.rule, q.facts.client) && matchesHead(t, q.facts) && deniesPath(t, q);
+// A tunnel rule allows a CONNECT and nothing else: a request, also one in absolute-form, could not keep its limits.
 const allows = (t: Target, q: Query): boolean =>
-  !(q.facts.insideConnect && t.rule.tunnel !== null) &&
+  t.rule.tunnel === null &&
   (q.anybody || includesClient(t.rule, q.facts.client)) &&
   matchesHead(t, q.facts) &&
   allowsPath(t, q);

@@ -117,7 +117,8 @@ function missOf(target: Target, host: string | null, query: Query, atConnect: bo
   if (!couldMatchPort(pattern, facts.port)) return `is for port ${pattern.port ?? "443 (https) and 80 (http)"}`;
   if (target.methods !== null && !target.methods.has(facts.method)) return `is for ${pattern.methods?.join(", ")}`;
   if (!matchesHead(target, facts)) return `is for port ${pattern.port ?? "443 (https) and 80 (http)"}`;
-  if (rule.tunnel !== null && facts.insideConnect && !atConnect) return "is a tunnel, and this connection is opened";
+  if (rule.tunnel !== null && !atConnect)
+    return facts.insideConnect ? "is a tunnel, and this connection is opened" : "is a tunnel: it allows CONNECT alone";
   const path = rule.kind === "deny" ? deniesPath(target, query) : allowsPath(target, query);
   return path ? null : `is for ${pattern.path}`;
 }

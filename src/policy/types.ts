@@ -19,7 +19,7 @@ export interface RequestFacts extends Who {
   readonly port: number;
   /** Path and query as sent. */
   readonly path: string;
-  /** True inside an intercepted CONNECT: `tunnel` rules do not match there. */
+  /** True inside an opened CONNECT. */
   readonly insideConnect: boolean;
 }
 

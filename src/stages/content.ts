@@ -43,6 +43,7 @@ export function contentStage({ decoders }: ContentStageOptions): Stage {
     },
     onResponse(x: Exchange, response: ResponseHead): StageResult {
       const plan = planOf(x);
+      if (plan !== null && response.status === 101 && x.webSocket === null) unseen(x, plan);
       if (plan === null || !plan.onResponse) return null;
       const side = new ContentSide(x, plan, "response");
       const hasContent = x.received.method !== "HEAD" && response.status !== 204 && response.status !== 304;
@@ -68,6 +69,13 @@ export function contentStage({ decoders }: ContentStageOptions): Stage {
 }
 
 const planOf = (x: Exchange): ContentPlan | null => (x.decision?.allowed ? x.decision.plan.content : null);
+
+/** Another protocol follows, which passes unseen (WebSocket does not). Throws where a filter wants to see it. */
+function unseen(x: Exchange, plan: ContentPlan): void {
+  for (const direction of ["request", "response"] as const)
+    if (plan[direction].body.length > 0)
+      new ContentSide(x, plan, direction).unscannable("another protocol follows the 101");
+}
 
 /** Everything that can be known before the origin is asked. */
 function requestHead(side: ContentSide, decoders: Decoders): void {

@@ -180,7 +180,12 @@ const REQUESTS: Row[] = [
     "allow -",
     OPEN,
   ],
-  ["a tunnel rule outside", [allow("r", "a.example", { tunnel })], request("GET https://a.example"), "allow r"],
+  [
+    "a tunnel rule outside: it is for CONNECT, a request in absolute-form could not keep its limits",
+    [allow("r", "a.example", { tunnel })],
+    request("GET https://a.example"),
+    "deny - not-allowed",
+  ],
   [
     "a tunnel rule does not match inside",
     [allow("r", "a.example", { tunnel })],
