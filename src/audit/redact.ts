@@ -1,5 +1,6 @@
 // What never stands in a record: query values (unless a rule asks), credentials in fields, secrets of the policy.
 import type { Fields } from "../http/fields.ts";
+import type { RecordedBody } from "./record.ts";
 
 export const REDACTED = "[redacted]";
 
@@ -54,6 +55,32 @@ export function redactSecrets(text: string, secrets: readonly string[]): string 
   for (const secret of secrets)
     if (secret.length > 0 && safe.includes(secret)) safe = safe.replaceAll(secret, REDACTED);
   return safe;
+}
+
+/** So many characters of a secret at the end of what was kept are taken for its beginning. */
+const SHORTEST_BEGINNING = 4;
+
+/**
+ * What was kept of a body without any secret value (an origin may say what we put into its request), nor the beginning of
+ * one at the cut. A body that had one is not whole any more.
+ */
+export function redactBody(body: RecordedBody, secrets: readonly string[]): RecordedBody {
+  if (secrets.length === 0) return body;
+  const values = secrets.map((secret) => Buffer.from(secret).toString("latin1"));
+  const text = Buffer.from(body.base64, "base64").toString("latin1");
+  const safe = withoutBeginning(redactSecrets(text, values), body.whole ? [] : values);
+  return safe === text ? body : { base64: Buffer.from(safe, "latin1").toString("base64"), whole: false };
+}
+
+function withoutBeginning(text: string, secrets: readonly string[]): string {
+  let cut = text.length;
+  for (const secret of secrets)
+    for (let n = Math.min(secret.length - 1, text.length); n >= SHORTEST_BEGINNING; n--)
+      if (text.endsWith(secret.slice(0, n))) {
+        cut = Math.min(cut, text.length - n);
+        break;
+      }
+  return cut === text.length ? text : `${text.slice(0, cut)}${REDACTED}`;
 }
 
 /** The fields of these names (lower case), as a flat list; credentials and secret values are replaced. */

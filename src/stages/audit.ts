@@ -3,7 +3,7 @@ import { BodyDigest } from "../audit/body-digest.ts";
 import { multipartBoundary } from "../audit/multipart.ts";
 import type { AuditRecord, BodyRecord } from "../audit/record.ts";
 import { EMPTY_SHA256 } from "../audit/record.ts";
-import { recordedFields, redactQuery, redactSecrets } from "../audit/redact.ts";
+import { recordedFields, redactBody, redactQuery, redactSecrets } from "../audit/redact.ts";
 import type { AuditSink } from "../audit/sink.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
@@ -95,8 +95,8 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
     record.requestFields = recordedFields(received.fields, fieldNames, secrets);
     if (responseFields !== null) record.responseFields = recordedFields(responseFields, fieldNames, secrets);
   }
-  if (requestBody !== null) record.requestBody = requestBody;
-  if (responseBody !== null) record.responseBody = responseBody;
+  if (requestBody !== null) record.requestBody = redactBody(requestBody, secrets);
+  if (responseBody !== null) record.responseBody = redactBody(responseBody, secrets);
   return record;
 }
 

@@ -1,7 +1,7 @@
 // The record of what followed a 101: who and where come from the exchange that asked for it, the rest from who relayed it.
 import { type RecordFacts, upgradeRecord } from "../audit/build.ts";
 import type { AuditRecord } from "../audit/record.ts";
-import { redactQuery, redactSecrets } from "../audit/redact.ts";
+import { redactBody, redactQuery, redactSecrets } from "../audit/redact.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { upgradeTokens } from "../http/web-socket.ts";
 import type { Outcome } from "../policy/types.ts";
@@ -47,6 +47,8 @@ export function upgradedRecord(x: Exchange, facts: UpgradeFacts, secrets: readon
     port: received.port,
     path: redactSecrets(path, secrets),
     error: facts.error ? redactSecrets(facts.error, secrets) : null,
+    requestBody: facts.requestBody ? redactBody(facts.requestBody, secrets) : null,
+    responseBody: facts.responseBody ? redactBody(facts.responseBody, secrets) : null,
   });
 }
 
