@@ -2,7 +2,9 @@
 // `sallyport run`, which carries the child's identity.
 import net from "node:net";
 import tls from "node:tls";
+import { connectionRecord } from "../../audit/build.ts";
 import type { ConnectionFacts } from "../../exchange/exchange.ts";
+import { newId } from "../../shared/ids.ts";
 import { ClientConnection } from "./client-connection.ts";
 import type { ProxyServices } from "./services.ts";
 
@@ -26,29 +28,30 @@ export interface Listener {
 /** Rejects with the error of `listen` (EADDRINUSE …). */
 export function openListener(services: ProxyServices, options: ListenerOptions): Promise<Listener> {
   const perAddress = new Map<string, number>();
-  const raws = new Map<string, net.Socket>();
-  const accept = (socket: net.Socket, raw: net.Socket): void => {
-    const facts = factsOf(socket, options);
-    if (facts === null) return;
-    const count = (perAddress.get(facts.clientAddress) ?? 0) + 1;
-    perAddress.set(facts.clientAddress, count);
+  /** Counted from the TCP connection on: a TLS handshake that never ends counts, too. False: it is gone already. */
+  const admit = (raw: net.Socket): boolean => {
+    const address = addressOf(raw);
+    if (address === null) {
+      raw.destroy();
+      return false;
+    }
+    perAddress.set(address, (perAddress.get(address) ?? 0) + 1);
     services.metrics.connectionOpened("client");
-    socket.once("close", () => {
+    raw.once("close", () => {
       services.metrics.connectionClosed("client");
-      const left = (perAddress.get(facts.clientAddress) ?? 1) - 1;
-      if (left > 0) perAddress.set(facts.clientAddress, left);
-      else perAddress.delete(facts.clientAddress);
+      const left = (perAddress.get(address) ?? 1) - 1;
+      if (left > 0) perAddress.set(address, left);
+      else perAddress.delete(address);
     });
+    return true;
+  };
+  const accept = (socket: net.Socket, raw: net.Socket): void => {
+    const facts = factsOf(services, socket, options);
+    if (facts === null) return;
+    const count = perAddress.get(facts.clientAddress) ?? 0;
     new ClientConnection(services, socket, raw, facts, null, count > services.settings.connectionsPerClient);
   };
-  const server =
-    options.tls === null
-      ? net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => accept(socket, socket))
-      : tls.createServer({ ...options.tls, allowHalfOpen: true, noDelay: true } as tls.TlsOptions, (socket) =>
-          accept(socket, raws.get(nameOf(socket)) ?? socket),
-        );
-  if (options.tls !== null) server.on("connection", (raw: net.Socket) => remember(raws, raw));
-  server.on("tlsClientError", (_error: Error, socket: tls.TLSSocket) => socket.destroy());
+  const server = options.tls === null ? plainServer(admit, accept) : tlsServer(services, options.tls, admit, accept);
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     server.listen({ host: options.host, port: options.port, backlog: 1_024 }, () => {
@@ -61,6 +64,63 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
   });
 }
 
+type Admit = (raw: net.Socket) => boolean;
+type Accept = (socket: net.Socket, raw: net.Socket) => void;
+
+const plainServer = (admit: Admit, accept: Accept): net.Server =>
+  net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+    if (admit(socket)) accept(socket, socket);
+  });
+
+function tlsServer(services: ProxyServices, own: tls.TlsOptions, admit: Admit, accept: Accept): net.Server {
+  const raws = new Map<string, net.Socket>();
+  const handshakeTimeout = services.settings.headerTimeout;
+  const options = { ...own, handshakeTimeout, allowHalfOpen: true, noDelay: true } as tls.TlsOptions;
+  const failures = new WeakMap<net.Socket, Error>();
+  const secured = new WeakSet<net.Socket>();
+  const server = tls.createServer(options, (socket) => {
+    const raw = raws.get(nameOf(socket)) ?? socket;
+    secured.add(raw);
+    accept(socket, raw);
+  });
+  server.on("connection", (raw: net.Socket) => {
+    if (!admit(raw)) return;
+    remember(raws, raw);
+    const address = addressOf(raw) ?? "";
+    raw.once("close", () => {
+      // Who connects and says nothing (a health check) has not tried.
+      if (!secured.has(raw) && raw.bytesRead > 0) recordFailed(services, address, failures.get(raw) ?? HUNG_UP);
+    });
+  });
+  server.on("tlsClientError", (error: Error, socket: tls.TLSSocket) => {
+    const raw = raws.get(nameOf(socket));
+    if (raw !== undefined) failures.set(raw, error);
+    socket.destroy();
+  });
+  return server;
+}
+const HUNG_UP = new Error("the client closed the connection during the handshake");
+
+/** A TLS handshake with the proxy itself that failed: a connection that ends before a request has a record. */
+function recordFailed(services: ProxyServices, address: string, error: Error): void {
+  const at = services.clock.now();
+  const { reason, detail } = services.classifyClientTls(error, "the proxy");
+  services.metrics.tlsHandshake("client", reason === "client-tls-rejected" ? "rejected" : "failed");
+  services.log.info({ address, reason }, detail);
+  services.sink.append(
+    connectionRecord({
+      id: newId(at),
+      at,
+      address,
+      decision: "deny",
+      reason,
+      total: 0,
+      clientProtocol: "tls",
+      error: "the TLS handshake with the proxy itself failed",
+    }),
+  );
+}
+
 /** The TCP connection under TLS, which is what can be reset. */
 function remember(raws: Map<string, net.Socket>, raw: net.Socket): void {
   const name = nameOf(raw);
@@ -71,9 +131,16 @@ function remember(raws: Map<string, net.Socket>, raw: net.Socket): void {
 }
 const nameOf = (socket: net.Socket): string => `${socket.remoteAddress} ${socket.remotePort}`;
 
-function factsOf(socket: net.Socket, options: ListenerOptions): ConnectionFacts | null {
+/** Null: the connection is gone already. */
+function addressOf(socket: net.Socket): string | null {
   const address = socket.remoteAddress;
-  if (address === undefined) {
+  if (address === undefined) return null;
+  return address.startsWith("::ffff:") ? address.slice(7) : address;
+}
+
+function factsOf(services: ProxyServices, socket: net.Socket, options: ListenerOptions): ConnectionFacts | null {
+  const address = addressOf(socket);
+  if (address === null) {
     socket.destroy();
     return null;
   }
@@ -81,13 +148,14 @@ function factsOf(socket: net.Socket, options: ListenerOptions): ConnectionFacts 
   if (options.certificateOf !== undefined) {
     try {
       clientCertificate = options.certificateOf(socket as tls.TLSSocket);
-    } catch {
+    } catch (error) {
+      recordFailed(services, address, error as Error);
       socket.destroy();
       return null;
     }
   }
   return {
-    clientAddress: address.startsWith("::ffff:") ? address.slice(7) : address,
+    clientAddress: address,
     clientPort: socket.remotePort ?? 0,
     assignedClient: options.assigned?.client ?? null,
     trusted: options.assigned !== undefined,
