@@ -74,11 +74,7 @@ export class Relay implements ClientEvents, OriginEvents {
     if (this.x.requestLength === 0) this.x.requestComplete = true;
     try {
       const result = this.services.pipeline.onRequest(this.x);
-      if (result instanceof Promise)
-        result.then(
-          (r) => this.passed(r),
-          (e) => this.fail(asProxyError(e)),
-        );
+      if (result instanceof Promise) result.then((r) => this.passed(r)).catch((e) => this.fail(asProxyError(e)));
       else this.passed(result);
     } catch (error) {
       this.fail(asProxyError(error));
@@ -243,8 +239,8 @@ export class Relay implements ClientEvents, OriginEvents {
   private waitForLine(pending: Promise<StageResult>, response: ResponseHead, length: number | null): void {
     const held: Uint8Array[] = [];
     this.early = held;
-    pending.then(
-      (result) => {
+    pending
+      .then((result) => {
         this.early = null;
         if (this.completed) return;
         this.openResponse(result, response, length);
@@ -253,9 +249,8 @@ export class Relay implements ClientEvents, OriginEvents {
         this.pendingEnd = null;
         if (end) this.responseEnd(end.trailers);
         else this.origin?.resumeResponse();
-      },
-      (error) => this.fail(asProxyError(error)),
-    );
+      })
+      .catch((error) => this.fail(asProxyError(error)));
   }
   /** Content that came while a response hook was waited for (at most one read, since the origin is paused). */
   private early: Uint8Array[] | null = null;

@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import { chmodSync, lstatSync, mkdirSync, unlinkSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { LineReader } from "./control-lines.ts";
 
 /** What the control socket needs of a house. `roles/house.ts` has more. */
@@ -58,13 +58,14 @@ const MAX_PENDING_EACH = 8;
 const DEADLINE = 10_000;
 /** sun_path holds 104 bytes on macOS and 108 on Linux, with the closing zero. */
 const MAX_SOCKET_PATH = 100;
+const SOCKET = "control.sock";
 
 /** Where the control socket of a data folder is: `control.sock` in it; a named pipe on Windows. */
 export function controlPath(data: string): string {
   const folder = resolve(data);
   const digest = createHash("sha256").update(folder).digest("hex").slice(0, 32);
   if (process.platform === "win32") return `\\\\.\\pipe\\sallyport-${digest}`;
-  const path = join(folder, "control.sock");
+  const path = join(folder, SOCKET);
   if (Buffer.byteLength(path) <= MAX_SOCKET_PATH) return path;
   // Too long for a socket's address: a private folder of this user's, under a name made from the data folder's.
   return join(process.env.XDG_RUNTIME_DIR ?? tmpdir(), `sallyport-${process.getuid?.() ?? 0}`, `${digest}.sock`);
@@ -126,14 +127,38 @@ async function listen(server: Server, path: string): Promise<void> {
 function clearTheWay(path: string): void {
   const folder = join(path, "..");
   mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const owner = lstatSync(folder);
-  if (!owner.isDirectory() || (owner.uid !== process.getuid?.() && process.getuid?.() !== 0)) {
-    throw new Error(`${folder} belongs to somebody else`);
-  }
+  refuseForeign(path);
   try {
     unlinkSync(path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
+  }
+}
+
+/**
+ * Who can put a socket where we look for one decides where the traffic of `run` goes and which CA it trusts. Root may use
+ * the data folder of somebody else; the folder of private sockets stands where anybody may make it first (in /tmp).
+ */
+function refuseForeign(path: string): void {
+  const folder = join(path, "..");
+  const me = process.getuid?.();
+  const shared = basename(path) !== SOCKET;
+  const owner = lstatSync(folder);
+  if (!owner.isDirectory() || (owner.uid !== me && (shared || me !== 0)))
+    throw new Error(`${folder} belongs to somebody else`);
+  if (shared && (owner.mode & 0o022) !== 0) throw new Error(`others may write to ${folder}: run chmod 700 ${folder}`);
+}
+
+/** Before a socket is used: nobody else made it. Throws. */
+function refuseForeignSocket(path: string): void {
+  if (process.platform === "win32") return;
+  try {
+    const me = process.getuid?.();
+    const { uid } = lstatSync(path);
+    if (uid !== me && me !== 0) throw new Error(`${path} belongs to somebody else`);
+    if (basename(path) !== SOCKET) refuseForeign(path);
+  } catch (error) {
+    if (!["ENOENT", "ENOTDIR"].includes((error as NodeJS.ErrnoException).code ?? "")) throw error;
   }
 }
 
@@ -225,6 +250,9 @@ class ControlConnection {
     if (client !== null && (typeof client !== "string" || client === "" || client.length > 200)) {
       throw new Error("the name of a client is a text of at most 200 characters");
     }
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+    if (client !== null && /[\u0000-\u001f\u007f]/.test(client))
+      throw new Error("the name of a client has no control characters");
     if (this.ports >= MAX_PORTS_EACH) throw new Error("too many ports for one connection");
     this.#opening++;
     try {
@@ -257,6 +285,7 @@ export interface ControlClient {
 /** Connects to the house that holds the data folder; null: none does. */
 export async function joinHouse(data: string): Promise<ControlClient | null> {
   const path = controlPath(data);
+  refuseForeignSocket(path);
   const socket = await new Promise<Socket | null>((done, failed) => {
     const attempt = connect(path, () => done(attempt));
     attempt.once("error", (error: NodeJS.ErrnoException) => {

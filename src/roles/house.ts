@@ -101,6 +101,8 @@ class RunningHouse implements House {
   private pool!: OriginPool;
   private services!: ProxyServices;
   private admin: AdminServer | null = null;
+  /** Where it was opened: `server:` is read once, and a reload may say something else. */
+  private adminHost = "127.0.0.1";
   private draining = false;
   private reloadFailed: { at: number; message: string } | null = null;
   private stopWatching: () => void = () => {};
@@ -247,6 +249,7 @@ class RunningHouse implements House {
     this.listeners.add(proxy);
     const wantsAdmin = admin !== null && (!this.options.ephemeral || this.options.flags.admin !== undefined);
     if (wantsAdmin) {
+      this.adminHost = admin.host;
       this.admin = await startAdminServer({
         ...admin,
         log: this.log,
@@ -276,8 +279,7 @@ class RunningHouse implements House {
 
   private ownListeners(): { address: string; port: number }[] {
     const own = [...this.listeners].map((l) => ({ address: l.address.host, port: l.address.port }));
-    if (this.admin !== null)
-      own.push({ address: this.inForce.config.server.admin?.host ?? "127.0.0.1", port: this.admin.port });
+    if (this.admin !== null) own.push({ address: this.adminHost, port: this.admin.port });
     return own;
   }
 

@@ -86,7 +86,7 @@ describe("the stage", () => {
     ["checked", anybody],
   ])("the credential never goes on: %s", (_name, connection) => {
     const x = exchange(connection, ["a", "1", "PROXY-authorization", "good", "b", "2"]);
-    authenticateStage(() => checker).onRequest?.(x);
+    void authenticateStage(() => checker).onRequest?.(x);
     expect(x.forward.fields).toEqual(["a", "1", "b", "2"]);
   });
   test("a wrong credential refuses, and is gone from what would be forwarded", () => {
@@ -100,7 +100,7 @@ describe("the stage", () => {
     const stage = authenticateStage(() => current);
     current = { authenticate: () => "new" };
     const x = exchange(anybody, []);
-    stage.onRequest?.(x);
+    void stage.onRequest?.(x);
     expect(x.principal).toBe("new");
   });
 });

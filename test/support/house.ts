@@ -61,7 +61,8 @@ export class TestHouse {
         if (found.length === count) return found;
         throw new Error(`${found.length} records instead of ${count}: ${JSON.stringify(found, null, 1)}`);
       }
-      if (Date.now() > end) throw new Error(`${found.length} records instead of ${count}; all: ${JSON.stringify(this.records(), null, 1)}`);
+      if (Date.now() > end)
+        throw new Error(`${found.length} records instead of ${count}; all: ${JSON.stringify(this.records(), null, 1)}`);
     }
   }
 
@@ -79,7 +80,13 @@ export async function startTestHouse(options: TestHouseOptions = {}): Promise<Te
   writeFileSync(join(dir, "policy.yaml"), `version: 1\n${tls}${options.policy ?? OPEN_POLICY}`);
   const house = await startHouse({
     configFiles: [join(dir, "policy.yaml")],
-    flags: { listen: "127.0.0.1:0", admin: "127.0.0.1:0", data: join(dir, "data"), ca: join(dir, "ca"), logLevel: "error" },
+    flags: {
+      listen: "127.0.0.1:0",
+      admin: "127.0.0.1:0",
+      data: join(dir, "data"),
+      ca: join(dir, "ca"),
+      logLevel: "error",
+    },
     env: { ...process.env, ...options.env },
   });
   return new TestHouse(dir, house);
