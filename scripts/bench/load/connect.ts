@@ -5,6 +5,8 @@ import tls, { type SecureContext, type TLSSocket } from "node:tls";
 import type { Job } from "./job.ts";
 
 const CONNECT_MS = 20_000;
+/** An address of its own: proxies that look for loops take a client for themselves when the ports happen to be equal. */
+const CLIENT = process.platform === "linux" ? { localAddress: "127.0.0.2" } : {};
 
 export interface Way {
   readonly job: Job;
@@ -33,7 +35,7 @@ const commonName = (name: string): string => /^CN=(.*)$/m.exec(name)?.[1] ?? nam
 
 /** A connection on which requests can be sent: to the proxy, or to the origin through it. */
 export async function openConnection(way: Way, alpn: readonly string[] = ["http/1.1"]): Promise<Socket> {
-  const socket = net.connect({ port: way.job.proxy, host: "127.0.0.1", noDelay: true });
+  const socket = net.connect({ ...CLIENT, port: way.job.proxy, host: "127.0.0.1", noDelay: true });
   const timer = setTimeout(() => socket.destroy(new Error(`no connection within ${CONNECT_MS} ms`)), CONNECT_MS);
   try {
     await event(socket, "connect");

@@ -25,6 +25,8 @@ export class Http1Worker implements Worker {
   private readonly head: string;
   private readonly reader = new ResponseReader();
   private socket: Socket | null = null;
+  /** A response has come on this connection. */
+  private kept = false;
   private settle: ((error: Error | null) => void) | null = null;
   private watchdog: NodeJS.Timeout | null = null;
 
@@ -44,8 +46,7 @@ export class Http1Worker implements Worker {
       if (!this.way.job.fresh) tally.reopened += 1;
       this.use(await openConnection(this.way));
     }
-    const bytes = await this.exchange();
-    tally.add(bytes, started);
+    tally.add(await this.exchangeAgain(tally), started);
     if (this.way.job.fresh || this.reader.closes) this.drop();
   }
 
@@ -63,6 +64,7 @@ export class Http1Worker implements Worker {
 
   private use(socket: Socket): void {
     this.socket = socket;
+    this.kept = false;
     socket.on("data", (chunk: Buffer) => {
       if (this.socket !== socket) return;
       try {
@@ -77,7 +79,11 @@ export class Http1Worker implements Worker {
       this.socket = null;
       // Between two responses a proxy may close: the next request opens another connection.
       if (this.settle !== null)
-        this.settle(this.reader.end() ? null : (error ?? new Error("closed within a response")));
+        this.settle(
+          this.reader.end()
+            ? null
+            : (error ?? new Error(`closed within a response (${this.reader.status}, ${this.reader.received} bytes)`)),
+        );
     };
     socket.on("error", closed);
     socket.on("end", () => closed());
@@ -87,6 +93,18 @@ export class Http1Worker implements Worker {
   private fail(error: Error): void {
     this.settle?.(error);
     this.socket?.destroy();
+  }
+
+  /** A proxy may close a kept connection just when a request is on its way: as clients do, ask once more on a new one. */
+  private async exchangeAgain(tally: Tally): Promise<number> {
+    try {
+      return await this.exchange();
+    } catch (error) {
+      if (!this.kept || this.reader.status !== 0 || this.socket !== null) throw error;
+      tally.reopened += 1;
+      this.use(await openConnection(this.way));
+      return await this.exchange();
+    }
   }
 
   /** One request and its response, checked; the bytes of content that travelled. */
@@ -99,6 +117,7 @@ export class Http1Worker implements Worker {
         if (error !== null) return reject(error);
         try {
           resolve(check());
+          this.kept = true;
         } catch (wrong) {
           reject(wrong as Error);
         }
@@ -129,11 +148,14 @@ export class Http1Worker implements Worker {
   private expectSmall(): () => number {
     let at = 0;
     let equal = true;
+    let text = "";
     this.reader.begin((view) => {
+      if (this.reader.status !== 200 && text.length < 200) text += view.toString("latin1", 0, 200);
       equal &&= view.compare(small, at, Math.min(at + view.length, small.length)) === 0;
       at += view.length;
     });
     return () => {
+      if (text !== "") throw new Error(`status ${this.reader.status}: ${text}`);
       this.mustBe(200, small.length);
       if (!equal) throw new Error("the content is not what the origin sent");
       return small.length;

@@ -23,13 +23,13 @@ export const mitmproxy: Peer = {
     const program = findProgram("mitmdump");
     return program === null ? null : (/^Mitmproxy: (\S+)/im.exec(await output(program, ["--version"]))?.[1] ?? null);
   },
-  prepare: async ({ dir, port, origin, originCa, ca }) => {
+  prepare: async ({ dir, port, originCa, ca }) => {
     copyFileSync(ca.both, join(dir, "mitmproxy-ca.pem"));
     const settings = [`confdir=${dir}`, `ssl_verify_upstream_trusted_ca=${originCa}`, "stream_large_bodies=1m"];
     const args = ["--quiet", "--listen-host", "127.0.0.1", "--listen-port", `${port}`];
     return {
       command: findProgram("mitmdump") as string,
-      args: [...args, ...settings.flatMap((s) => ["--set", s]), "--ignore-hosts", `^127\\.0\\.0\\.1:${origin.opaque}$`],
+      args: [...args, ...settings.flatMap((s) => ["--set", s]), "--ignore-hosts", "^127\\.0\\.0\\.1(:\\d+)?$"],
       caFile: ca.cert,
     };
   },
