@@ -1,11 +1,24 @@
 // The data folder: names of the log's files, and the lock that lets one process write.
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { closeSync, constants, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 
 export const databaseFile = (dir: string): string => join(dir, "audit.db");
 export const keyFile = (dir: string): string => join(dir, "audit.key");
 export const journalFolder = (dir: string): string => join(dir, "journal");
+
+/**
+ * Makes a file for its owner alone before SQLite opens it, which would let others read it (and hold a lock on it); its WAL
+ * gets the same mode. One that is there keeps what its owner gave it.
+ */
+export function makePrivate(file: string): void {
+  try {
+    const fd = openSync(file, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR | constants.O_NOFOLLOW, 0o600);
+    closeSync(fd);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+}
 
 /** Another process writes this log. */
 export class FolderInUse extends Error {
@@ -24,6 +37,7 @@ export function lockFolder(dir: string): () => void {
   const pidFile = join(dir, "audit.pid");
   if (heldHere.has(file))
     throw new FolderInUse(`the audit log in ${dir} is already open in this process (${process.pid})`);
+  makePrivate(file);
   const lock = new Database(file, { timeout: 0 });
   try {
     lock.exec("BEGIN EXCLUSIVE");
@@ -51,6 +65,6 @@ function inUse(dir: string, pidFile: string): string {
 /** Only a help for people: the lock holds without it, so that a full disk does not keep us from starting. */
 function notePid(pidFile: string): void {
   try {
-    writeFileSync(pidFile, `${process.pid}\n`);
+    writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
   } catch {}
 }

@@ -4,7 +4,7 @@ import Database, { type Database as Db, type Statement } from "better-sqlite3";
 import { chainHash, GENESIS, type SignedHead, signHead } from "../../audit/hash-chain.ts";
 import { AT, type Entry, ROW_KEYS, type Row } from "../../audit/row.ts";
 import { blockOf, Signature } from "../../audit/signature.ts";
-import { databaseFile } from "./folder.ts";
+import { databaseFile, makePrivate } from "./folder.ts";
 import { explained, prepareSchema, WORD_COLUMNS } from "./schema.ts";
 
 /** How far the journals have been taken in. */
@@ -39,6 +39,7 @@ export class AuditStore {
   #filling: Filling;
 
   constructor(dir: string) {
+    makePrivate(databaseFile(dir));
     this.db = new Database(databaseFile(dir), { timeout: 5_000 });
     try {
       this.db.pragma("auto_vacuum = INCREMENTAL");

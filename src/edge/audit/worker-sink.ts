@@ -196,11 +196,22 @@ class WorkerSink implements HouseAuditSink {
     this.#released = [];
     if (this.#writeFault !== null || !this.#write(lines, count)) {
       this.#keepSpare(lines, count);
-      for (const callback of released) callback(!this.#options.required);
+      this.#release(released, !this.#options.required);
     } else if (this.#options.sync === "full") {
       for (const callback of released) this.#unsynced.push(callback);
       this.#syncNow();
-    } else for (const callback of released) callback(true);
+    } else this.#release(released, true);
+  }
+
+  /** A bug in what waits for one record costs that one: those behind it are released all the same. */
+  #release(waiting: readonly Released[], written: boolean): void {
+    for (const callback of waiting) {
+      try {
+        callback(written);
+      } catch (error) {
+        this.#options.log.error({ err: error }, "what waited for its audit record failed");
+      }
+    }
   }
 
   #write(lines: string, count: number): boolean {
@@ -334,7 +345,7 @@ class WorkerSink implements HouseAuditSink {
       // EBADF: the journal was rotated meanwhile, which brings the old file to the disk itself.
       const failed = error !== null && (error as NodeJS.ErrnoException).code !== "EBADF";
       if (failed) this.#writeFailed(error);
-      for (const callback of waiting) callback(!failed || !this.#options.required);
+      this.#release(waiting, !failed || !this.#options.required);
       if (this.#unsynced.length > 0) this.#syncNow();
     });
   }

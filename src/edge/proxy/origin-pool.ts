@@ -28,9 +28,9 @@ export interface PoolServices extends RouteServices {
   readonly metrics: Metrics;
 }
 
-/** Who may share a connection: the client by name, or by address where it has none. */
+/** Who may share a connection: the client by name, or by address where it has none. No name reads like an address. */
 export const clientKeyOf = (x: Exchange): string =>
-  x.principal === null ? `@${x.connection.clientAddress}` : x.principal;
+  x.principal === null ? `@${x.connection.clientAddress}` : `=${x.principal}`;
 
 export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   readonly wheel: TimerWheel;
@@ -134,7 +134,8 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const f = x.forward;
     const alias = x.connection.connect?.alias ?? "";
     const bound = isConnectionBound(f.fields) ? (x.connection.connect?.record ?? `${x.connection.clientPort}`) : "";
-    return `${this.generation} ${f.scheme}://${f.host}:${f.port} ${o.flavour} ${clientKeyOf(x)} ${alias} ${bound} ${via === null ? "" : `${originText(via)} ${via.authorization ?? ""} ${via.resolve}`}`;
+    // Names of clients have no line breaks, so that no two keys run together.
+    return `${this.generation} ${f.scheme}://${f.host}:${f.port} ${o.flavour} ${clientKeyOf(x)}\n${alias} ${bound} ${via === null ? "" : `${originText(via)} ${via.authorization ?? ""} ${via.resolve}`}`;
   }
 
   private take(key: string, safe: boolean): OriginConnection | null {
@@ -175,19 +176,19 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     o.giveUp = () => {
       if (waiting.length === 0) opening.abandon();
     };
-    opening.route.then(
-      (route) => {
+    opening.route
+      .then((route) => {
         if (leads) this.dialling.delete(key);
         if (o.priorKnowledge || route.alpn === "h2") return this.speakHttp2(o, route, early, waiting);
         if (o.prefersHttp2) this.versions.http1(key);
         connection = this.speakHttp1(o, route, early);
         for (const other of waiting) if (!other.abandoned) this.advance(other);
-      },
-      (error: unknown) => {
+      })
+      // Also what failed above: a bug costs these exchanges, and not the process.
+      .catch((error: unknown) => {
         if (leads) this.dialling.delete(key);
         for (const one of [o, ...waiting]) if (!one.abandoned) one.events.originFailed(asProxyError(error));
-      },
-    );
+      });
   }
 
   private speakHttp1(o: Opening, route: Route, early: EarlyBytes): OriginConnection | null {
