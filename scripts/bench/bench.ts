@@ -148,7 +148,7 @@ export class Bench {
     let outcome: Outcome | null = null;
     const idle = scenario.job.kind === "idle";
     try {
-      await this.load.perform(this.jobFor(scenario, runner), {
+      await this.load.perform(this.jobFor(scenario, runner, round), {
         ready: () => {
           before = idle ? residentBytes(pid) : cpuSeconds(pid);
         },
@@ -179,10 +179,12 @@ export class Bench {
     return { ...base, ...figures, rate, p50, p99, reopened, failed: null };
   }
 
-  private jobFor(scenario: Scenario, { port, ca }: Runner): Parameters<LoadGenerator["perform"]>[0] {
-    const count = scenario.least;
-    const measured = { seconds: this.plan.seconds, count };
-    const warm = { seconds: this.plan.warmSeconds, count };
+  private jobFor(scenario: Scenario, { port, ca }: Runner, round: number): Parameters<LoadGenerator["perform"]>[0] {
+    const { seconds, warmSeconds } = this.plan;
+    // Processes stay: after the first round they are warm, and only new connections must be opened.
+    const warm =
+      round === 0 ? { seconds: warmSeconds, count: scenario.warmth } : { seconds: warmSeconds / 5, count: 0 };
+    const measured = { seconds, count: Math.ceil(scenario.warmth / 20) };
     const seen = scenario.job.way === "tunnel" ? readFileSync(this.credentials.origin.ca, "utf8") : ca;
     return { ...scenario.job, proxy: port, ca: seen, origin: this.origin.ports, warm, measured };
   }

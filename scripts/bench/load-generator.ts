@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import { join } from "node:path";
 import type { Job, Order, Outcome, Report } from "./load/job.ts";
+import { AT_MOST } from "./load/run.ts";
 import { type Running, startPinned } from "./pinned.ts";
 
 export interface Steps {
@@ -21,7 +22,7 @@ export class LoadGenerator {
 
   /** Rejects with what was not right, or when it takes more than a minute longer than it should. */
   async perform(job: Job, steps: Steps): Promise<void> {
-    const deadline = (5 * Math.max(job.measured.seconds, job.warm.seconds) + 60) * 1000;
+    const deadline = (AT_MOST * Math.max(job.measured.seconds, job.warm.seconds) + 60) * 1000;
     this.send({ job });
     const ready = await this.report(deadline);
     if (!("ready" in ready)) throw new Error("failed" in ready ? ready.failed : "out of turn");

@@ -56,7 +56,7 @@ export function readOptions(args: readonly string[]): BenchOptions | "help" {
     peers: values.peers === undefined ? null : names(values.peers).filter((name) => name !== "none"),
     rounds: Math.ceil(positive("--rounds", values.rounds, values.quick ? 1 : 3, 100)),
     seconds,
-    warmSeconds: Math.min(1, seconds / 2),
+    warmSeconds: Math.min(1.5, seconds / 2),
     check: values.check,
     json: values.json ?? null,
     profile: values.profile === undefined ? null : scenarioId(values.profile),

@@ -30,14 +30,14 @@ export interface Worker {
   close(): void;
 }
 
-/** How long and how much: until both are reached, but never five times as long as said. */
+/** How long and how much: until both are reached, but never eight times as long as said. */
 export interface Portion {
   readonly seconds: number;
   /** Units of work; a proxy that compiles as it runs is not warm after a second of few. */
   readonly count: number;
 }
 
-const AT_MOST = 5;
+export const AT_MOST = 8;
 
 /** Lets every worker work that much; each finishes what it has begun. Seconds that it took. */
 export async function work(workers: readonly Worker[], tally: Tally, { seconds, count }: Portion): Promise<number> {
