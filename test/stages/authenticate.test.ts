@@ -22,6 +22,7 @@ const inside = (client: string | null): ConnectionFacts => ({
     intercepted: true,
     sni: null,
     sniMismatch: false,
+    alias: null,
   },
 });
 /** Knows the one credential `good`. */
