@@ -27,19 +27,21 @@ const ALT_SVC = "alt-svc";
 
 /** `pseudonym`: names this house in Via; no other house has it. */
 export function connectionFieldsStage(pseudonym: string): Stage {
-  const via = `1.1 ${pseudonym}`;
+  // The version in which the message came to us, not the one in which it goes on (RFC 9110 section 7.6.3).
+  const [one, zero, two] = ["1.1", "1.0", "2"].map((version) => `${version} ${pseudonym}`) as [string, string, string];
+  const via = (received: string | null): string => (received === "2" ? two : received === "1.0" ? zero : one);
   return {
     name: "connection fields",
     onRequest(x) {
       const { fields } = x.forward;
       refuseLoop(fields, pseudonym);
       strip(fields, nominatedBy(fields, x));
-      fields.push("Via", via);
+      fields.push("Via", via(x.received.version));
       return null;
     },
     onResponse(x, response) {
       responseFields(x, response);
-      response.fields.push("Via", via);
+      response.fields.push("Via", via(x.originProtocol));
       return null;
     },
   };
