@@ -31,6 +31,8 @@ export interface ConnectContext {
   readonly authority: Authority;
   /** Who authenticated at CONNECT. */
   readonly client: string | null;
+  /** What the policy wanted of that client then (`Authenticator.standing`). Absent: not compared. */
+  readonly standing?: string;
   /** True: TLS was ended here. False: clear-text HTTP inside CONNECT. */
   readonly intercepted: boolean;
   readonly sni: string | null;

@@ -1,7 +1,8 @@
 // Who is speaking: settles the principal of an exchange before anything is decided (RFC 9110 section 11.7).
-import type { ConnectionFacts, Exchange } from "../exchange/exchange.ts";
+import type { ConnectContext, ConnectionFacts, Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
 import { type Fields, removeField } from "../http/fields.ts";
+import { ProxyError } from "../shared/errors.ts";
 
 /** The port behind which credentials are checked; `edge/auth` implements it. */
 export interface Authenticator {
@@ -10,6 +11,11 @@ export interface Authenticator {
    * Throws, or rejects with, ProxyError `wrong-credential`, `unauthenticated`, `rate-limited` or `busy`.
    */
   authenticate(fields: Fields, connection: ConnectionFacts): string | null | Promise<string | null>;
+  /**
+   * What this configuration wants of a client (null: of an anonymous one), as a text to compare: it differs once the client
+   * is gone, or has another password, key, address or certificate.
+   */
+  standing?(client: string | null): string;
 }
 
 /**
@@ -23,8 +29,15 @@ export function identify(
 ): string | null | Promise<string | null> {
   if (connection.trusted) return connection.assignedClient;
   // Inside CONNECT a Proxy-Authorization is not meant for us: the credential of the CONNECT itself counts.
-  if (connection.connect !== null) return connection.connect.client;
+  if (connection.connect !== null) return stillThatClient(authenticator, connection.connect);
   return authenticator.authenticate(fields, connection);
+}
+
+/** A CONNECT can stay open for days: a credential that was taken away meanwhile says nothing any more. */
+function stillThatClient(authenticator: Authenticator, connect: ConnectContext): string | null {
+  if (connect.standing !== undefined && connect.standing !== authenticator.standing?.(connect.client))
+    throw new ProxyError("wrong-credential", "what the policy wants of this client has changed since CONNECT");
+  return connect.client;
 }
 
 /** The stage. `current` gives the authenticator of the configuration in force, so that a reload takes effect at once. */

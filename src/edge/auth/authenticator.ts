@@ -1,5 +1,6 @@
 // Checks credentials: Basic, bearer, client certificate, address (experience: "Who"). A wrong credential is never a
 // fall-through to address or anonymous. Made anew for each configuration, so that nothing verified outlives a reload.
+import { createHmac, randomBytes } from "node:crypto";
 import ipaddr from "ipaddr.js";
 import type { ConnectionFacts } from "../../exchange/exchange.ts";
 import { allValues, type Fields } from "../../http/fields.ts";
@@ -54,6 +55,8 @@ class CredentialChecker implements OpenAuthenticator {
   readonly #cache = new VerifiedCache(REMEMBERED);
   /** The last good credential of each connection: the usual request costs one comparison of strings. */
   readonly #last = new WeakMap<ConnectionFacts, { value: string; client: string; until: number }>();
+  /** Digests of what the clients have to show. */
+  readonly #standings: ReadonlyMap<string, string>;
   /** Checked in place of an unknown user's password, so that its absence takes as long. */
   readonly #decoy: PasswordCheck;
 
@@ -66,6 +69,7 @@ class CredentialChecker implements OpenAuthenticator {
       ranges: spec.addresses.map(parseRange),
       bearer: spec.bearer ? new BearerVerifier(spec.bearer, options.keys, options.now) : null,
     }));
+    this.#standings = new Map(options.clients.map((spec) => [spec.name, standingOf(spec)]));
     const scrypted = options.clients.find((c) => c.password?.kind === "scrypt")?.password;
     this.#decoy = scrypted ?? { kind: "plain", password: "" };
   }
@@ -86,6 +90,11 @@ class CredentialChecker implements OpenAuthenticator {
     if (client !== null && this.#known.some((k) => k.spec.name === client && narrows(k, connection))) return client;
     this.#brake.admit(connection.clientAddress);
     return this.#check(value, key, connection);
+  }
+
+  standing(client: string | null): string {
+    if (client === null) return this.#required ? "required" : "";
+    return this.#standings.get(client) ?? "unknown";
   }
 
   close(): void {
@@ -140,6 +149,15 @@ class CredentialChecker implements OpenAuthenticator {
     return null;
   }
 }
+
+/** Comparable over reloads, and only within this process. */
+function standingOf(spec: ClientSpec): string {
+  const text = JSON.stringify(spec, (_key, value: unknown) =>
+    value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value,
+  );
+  return createHmac("sha256", PROCESS_KEY).update(text).digest("base64");
+}
+const PROCESS_KEY = randomBytes(32);
 
 /** What stands beside a credential must hold as well. */
 function narrows(k: Known, connection: ConnectionFacts): boolean {

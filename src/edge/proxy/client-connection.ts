@@ -273,6 +273,8 @@ export class ClientConnection implements ClientSide {
     const headOnly = this.relay?.x.received.method === "HEAD";
     const framing = this.writer.framingFor(status, length, headOnly, this.version);
     if (framing === "none" && length === null) this.keep = false;
+    // Inside CONNECT nobody can answer a 407: the credential is that of the CONNECT, and it takes a new one.
+    if (status === 407 && this.facts.connect !== null) this.keep = false;
     // A request that is still coming may be cut short by the end of its response: nothing can follow it.
     if (this.state === "body" || (this.halfClosed && this.input.length === 0) || this.services.draining())
       this.keep = false;

@@ -10,7 +10,7 @@ import { authorityText, parseConnectTarget } from "../../http/target.ts";
 import type { ConnectDecision } from "../../policy/types.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
-import { identify } from "../../stages/authenticate.ts";
+import { type Authenticator, identify } from "../../stages/authenticate.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import { InnerConnection } from "./inner-connection.ts";
 import { openTunnel } from "./tunnel.ts";
@@ -35,6 +35,8 @@ export class Connect {
   readonly at: number;
   readonly startedAt: number;
   client: string | null = null;
+  /** What the policy wants of this client, now. */
+  standing: string | undefined;
   decision: ConnectDecision | null = null;
 
   constructor(conn: ClientConnection, head: Head, authority: Authority) {
@@ -50,22 +52,26 @@ export class Connect {
     const { services, facts } = this.conn;
     try {
       if (services.sink.unavailable !== null) throw new ProxyError("audit-unavailable");
-      const who = identify(services.authenticator(), this.head.fields, facts);
+      const authenticator = services.authenticator();
+      const who = identify(authenticator, this.head.fields, facts);
       if (who instanceof Promise)
-        who.then(
-          (client) => this.decide(client),
-          (error) => this.refuse(asProxyError(error)),
-        );
-      else this.decide(who);
+        who
+          .then(
+            (client) => this.decide(client, authenticator),
+            (error) => this.refuse(asProxyError(error)),
+          )
+          .catch((error) => this.conn.broke(error));
+      else this.decide(who, authenticator);
     } catch (error) {
       this.refuse(asProxyError(error));
     }
   }
 
-  private decide(client: string | null): void {
+  private decide(client: string | null, authenticator: Authenticator): void {
     this.client = client;
     const { services, facts } = this.conn;
     try {
+      this.standing = authenticator.standing?.(client);
       const decision = services.policy().decideConnect({ client, address: facts.clientAddress, ...this.authority });
       this.decision = decision;
       if (decision.kind === "refuse") throw new ProxyError(decision.reason ?? "not-allowed", decision.message);

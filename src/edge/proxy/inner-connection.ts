@@ -158,8 +158,11 @@ export class InnerConnection {
   }
 
   private innerFacts(context: Pick<ConnectContext, "intercepted" | "sni" | "sniMismatch" | "alias">): ConnectionFacts {
-    const { conn, authority, client, id } = this.connect;
-    return { ...conn.facts, connect: { record: id, authority, client, ...context } };
+    const { conn, authority, client, standing, id } = this.connect;
+    return {
+      ...conn.facts,
+      connect: { record: id, authority, client, ...(standing === undefined ? {} : { standing }), ...context },
+    };
   }
 
   // ---- endings --------------------------------------------------------------------------------------------------------

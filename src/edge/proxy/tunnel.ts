@@ -100,7 +100,7 @@ class Tunnel {
     const gone = (): void => opening.abandon();
     const clientSocket = this.connect.conn.socket;
     clientSocket.once("close", gone);
-    opening.route.then(
+    const opened = opening.route.then(
       (route) => {
         clientSocket.off("close", gone);
         this.route = route;
@@ -130,6 +130,12 @@ class Tunnel {
         clientSocket.destroy();
       },
     );
+    // A bug costs one connection.
+    opened.catch((error: unknown) => {
+      services.log.error({ err: error, id: this.connect.id }, "a tunnel failed inside the proxy");
+      this.route?.socket.destroy();
+      clientSocket.destroy();
+    });
   }
 
   private failed(error: ProxyError): void {
