@@ -1,12 +1,15 @@
 // The documents that follow from the code, as texts by path.
+
 import { configMarkdown, policyJsonSchema } from "../src/config/describe.ts";
 import { type Party, REASONS, type ReasonSpec } from "../src/shared/errors.ts";
+import { commandsMarkdown } from "./command-docs.ts";
 
 /** Path in the repository to text. */
 export async function generatedDocs(): Promise<Record<string, string>> {
   return {
     "docs/errors.md": errorsMarkdown(),
     "docs/config.md": ending(configMarkdown()),
+    "docs/commands.md": ending(await commandsMarkdown()),
     "policies/policy.schema.json": ending(JSON.stringify(policyJsonSchema(), null, 2)),
   };
 }

@@ -1,33 +1,11 @@
 #!/usr/bin/env node
-// argv in, exit code out. Each command's code is loaded only when it is asked for: `--help` must not wait for the rest.
+// argv in, exit code out. The commands are listed in cli/commands.ts.
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
+import { type CommandEntry, commandList } from "./cli/commands.ts";
 import { CommandError, EXIT, errorColours, nearest } from "./cli/output.ts";
 
-/** Name, what it does, and how to load it. The order is that of `--help`. */
-const COMMANDS: readonly (readonly [name: string, summary: string, load: () => Promise<Command>])[] = [
-  ["start", "run the proxy", async () => (await import("./cli/start.ts")).startCommand(version())],
-  [
-    "run",
-    "run a command whose traffic comes through the proxy",
-    async () => (await import("./cli/run.ts")).runCommand(),
-  ],
-  ["env", "print the variables that `run` sets", async () => (await import("./cli/env.ts")).envCommand()],
-  [
-    "wrap-config",
-    "let an MCP client start its servers under `run`",
-    async () => (await import("./cli/wrap-config.ts")).wrapConfigCommand(),
-  ],
-  ["ca", "the local CA: init, show, export, rotate", async () => (await import("./cli/ca.ts")).caCommand()],
-  ["policy", "check, explain and test policy files", async () => (await import("./cli/policy.ts")).policyCommand()],
-  ["audit", "query, follow and verify the audit log", async () => (await import("./cli/audit.ts")).auditCommand()],
-  ["token", "sign and read JSON Web Tokens", async () => (await import("./cli/token.ts")).tokenCommand()],
-  [
-    "doctor",
-    "check from inside a child what works and what does not",
-    async () => (await import("./cli/doctor.ts")).doctorCommand(),
-  ],
-];
+const COMMANDS: readonly CommandEntry[] = commandList(version);
 
 function version(): string {
   const text = readFileSync(new URL("../package.json", import.meta.url), "utf8");

@@ -15,6 +15,23 @@ Examples:
   sallyport audit export --format har --since 7d --out week.har
   sallyport audit verify --head head.json`;
 
+const EXAMPLE: Readonly<Record<string, readonly string[]>> = {
+  query: ["--since 1h --decision deny --host '*.github.com'", "--group-by host --since 24h --sort sent"],
+  tail: ["--client github-mcp", "--decision deny --format jsonl"],
+  show: ["01JABCDEFGHJKMNPQRSTVWXYZ0"],
+  stats: ["--since 7d", "--since 24h --uninspected"],
+  export: ["--format har --since 7d --out week.har", "--format csv --client github-mcp --out github.csv"],
+  verify: ["", "--head head.json"],
+  head: ["--json > head.json"],
+  prune: ["--older-than 90d --dry-run", "--to-size 20GiB"],
+  "find-body": ["quarterly-report.pdf"],
+};
+
+function exampleOf(name: string): string {
+  const lines = (EXAMPLE[name] ?? []).map((rest) => `  sallyport audit ${name} ${rest}`.trimEnd());
+  return `\n${lines.length > 1 ? "Examples" : "Example"}:\n${lines.join("\n")}`;
+}
+
 const format = (): Option => new Option("--format <format>", "how records look").choices(FORMATS).default("table");
 
 /** The `audit` command with its sub-commands. */
@@ -23,7 +40,7 @@ export function auditCommand(): Command {
   asking(command);
   checking(command);
   command.addHelpText("after", EXAMPLES);
-  for (const sub of command.commands) sub.addHelpText("after", EXAMPLES);
+  for (const sub of command.commands) sub.addHelpText("after", exampleOf(sub.name()));
   return command;
 }
 
@@ -47,7 +64,7 @@ function asking(command: Command): void {
     .option("--limit <n>", "so many hosts", "10")
     .action(stats);
   withFilters(command.command("export").description("all that match, oldest first"))
-    .addOption(new Option("--format <format>").choices(["jsonl", "csv", "har"]).default("jsonl"))
+    .addOption(new Option("--format <format>", "what is written").choices(["jsonl", "csv", "har"]).default("jsonl"))
     .option("--out <file>", "a new file instead of standard output")
     .action(exportLog);
 }

@@ -55,7 +55,13 @@ const sub = (parent: Command, name: string, description: string): Command =>
     .option("-c, --config <file>", "the policy file that names the folder")
     .option("--passphrase-file <file>", "holds the passphrase of the key (or SALLYPORT_CA_PASSPHRASE)")
     .option("--json", "print JSON")
-    .addHelpText("after", EXAMPLES);
+    .addHelpText("after", exampleOf(name));
+
+/** The lines of the examples that are about one sub-command. */
+function exampleOf(name: string): string {
+  const lines = EXAMPLES.split("\n").filter((line) => line.startsWith(`  sallyport ca ${name}`));
+  return `\n${lines.length > 1 ? "Examples" : "Example"}:\n${lines.join("\n")}`;
+}
 
 /** A CA that cannot be used is wrong configuration, told without a stack. */
 async function guarded(work: () => Promise<void>): Promise<void> {

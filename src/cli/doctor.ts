@@ -31,7 +31,7 @@ export function doctorCommand(): Command {
   return new Command("doctor")
     .summary("check from inside a child what works and what does not")
     .description(
-      "Checks, in a child as `run` makes it: is the proxy reached, is the CA trusted by each runtime found here, can\nanything get out around the proxy, and what happens to a request, hop by hop. With a command after --, runs that as well.",
+      "Checks, in a child as `run` makes it: is the proxy reached, is the CA trusted by each runtime found here, can anything get out around the proxy, and what happens to a request, hop by hop. With a command after --, runs that as well.",
     )
     .argument("[words...]", `URLs to try (default: ${DEFAULT_URL}), or a command after --`)
     .option("--as <client>", "the client's name")

@@ -17,7 +17,10 @@ interface Options {
 export function policyCommand(): Command {
   const command = new Command("policy").description("check, explain and test policy files");
   command.addCommand(checkCommand()).addCommand(explainCommand()).addCommand(testCommand()).addCommand(schemaCommand());
-  return command;
+  return command.addHelpText(
+    "after",
+    "\nExamples:\n  sallyport policy check my.yaml\n  sallyport policy explain GET https://example.com/ -c my.yaml\n  sallyport policy test my.yaml",
+  );
 }
 
 const checkCommand = (): Command =>
@@ -25,7 +28,7 @@ const checkCommand = (): Command =>
     .description("every problem at once, each with its place; then what is probably not meant")
     .argument("<file...>", "policy files, in order")
     .option("--json", "print data")
-    .addHelpText("after", "\nExample:\n  sallyport policy check policies/strict.yaml\n")
+    .addHelpText("after", "\nExample:\n  sallyport policy check policies/strict.yaml")
     .action((files: string[], options: Options) => check(files, options));
 
 const explainCommand = (): Command =>
@@ -38,7 +41,7 @@ const explainCommand = (): Command =>
     .option("--json", "print data")
     .addHelpText(
       "after",
-      "\nExample:\n  sallyport policy explain DELETE https://api.github.com/repos/a/b --as github-mcp\n",
+      "\nExample:\n  sallyport policy explain DELETE https://api.github.com/repos/a/b -c policies/examples/mcp-server.yaml",
     )
     .action((method: string, url: string, options: Options) => explain(method, url, options));
 
@@ -47,14 +50,14 @@ const testCommand = (): Command =>
     .description("run the tests in policy files")
     .argument("<file...>", "policy files, in order")
     .option("--json", "print data")
-    .addHelpText("after", "\nExample:\n  sallyport policy test policies/examples/company.yaml\n")
+    .addHelpText("after", "\nExample:\n  sallyport policy test policies/examples/company.yaml")
     .action((files: string[], options: Options) => test(files, options));
 
 const schemaCommand = (): Command =>
   new Command("schema")
     .description("print the JSON Schema of policy files, for editors")
     .option("--json", "print data (it always is)")
-    .addHelpText("after", "\nExample:\n  sallyport policy schema > policy.schema.json\n")
+    .addHelpText("after", "\nExample:\n  sallyport policy schema > policy.schema.json")
     .action(() => printJson(policyJsonSchema()));
 
 async function check(files: readonly string[], options: Options): Promise<void> {

@@ -31,7 +31,7 @@ export function runCommand(): Command {
   return new Command("run")
     .summary("run a command whose traffic comes through the proxy")
     .description(
-      "Runs a command with every proxy and CA variable that common tools read. Joins the house that holds the data folder,\n" +
+      "Runs a command with every proxy and CA variable that common tools read. Joins the house that holds the data folder, " +
         "else starts one for as long as it is needed. Standard input and output, signals and the exit code pass untouched.",
     )
     .option("-c, --config <file...>", "policy file(s) for a house that has to be started")

@@ -27,7 +27,7 @@ export function wrapConfigCommand(): Command {
   return new Command("wrap-config")
     .summary("let an MCP client start its servers under `run`")
     .description(
-      "Rewrites the `mcpServers` of an MCP client's JSON file so that each stdio server starts under `sallyport run --as NAME`.\nPrints what would change; --write changes it and keeps a backup.",
+      "Rewrites the `mcpServers` of an MCP client's JSON file so that each stdio server starts under `sallyport run --as NAME`. Prints what would change; --write changes it and keeps a backup.",
     )
     .argument("<file>", "the client's configuration file")
     .option("--write", "change the file")

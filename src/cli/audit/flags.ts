@@ -46,12 +46,14 @@ export const withFilters = (command: Command): Command =>
     .option("--method <method>", "several with commas")
     .option("--path <path>", "such as '/repos/*'; without *: this path with any query")
     .option("--status <status>", "404, 4xx, 401,403, or - for none")
-    .addOption(new Option("--decision <decision>").choices(["allow", "deny", "would-deny"]))
+    .addOption(new Option("--decision <decision>", "what was decided").choices(["allow", "deny", "would-deny"]))
     .option("--rule <id>", "- for the default")
     .option("--reason <reason>", "such as origin-timeout; - for none")
     .option("--digest <sha256>", "of a body, at least its first 12 hex digits")
     .option("--id <id>", "one record")
-    .addOption(new Option("--kind <kind>").choices(["connect", "exchange", "connection", "upgrade"]))
+    .addOption(
+      new Option("--kind <kind>", "what the record is of").choices(["connect", "exchange", "connection", "upgrade"]),
+    )
     .option("--uninspected", "only what was not opened")
     .addOption(new Option("--mcp-server <name>").hideHelp())
     .addOption(new Option("--tool <name>").hideHelp());
