@@ -39,6 +39,8 @@ interface ClientFault {
   readonly records: readonly Readonly<Record<string, unknown>>[];
   /** The status line that the client got, when one is expected. */
   readonly status?: number;
+  /** The record says that it was noticed at once, not by a deadline. */
+  readonly soon?: boolean;
   readonly check?: (meetings: readonly Meeting[]) => void;
 }
 
@@ -148,7 +150,8 @@ const FAULTS: readonly ClientFault[] = [
         await wait(100);
         return by(client);
       },
-      records: [{ kind: "connection", status: null, decision: "deny" }],
+      records: [{ kind: "connection", status: null, decision: "deny", reason: "client-tls-failed" }],
+      soon: true,
     },
   ]),
   {
@@ -422,6 +425,7 @@ test.each(rows)("$title", ({ title, fault, way }) => {
   expect(rest).toHaveLength(fault.records.length);
   for (const [i, expected] of fault.records.entries()) expect(rest[i]).toMatchObject(expected);
   for (const meeting of outcome.meetings) expect(meeting.closed, "the origin's connection is closed").toBe(true);
+  if (fault.soon) expect(rest[0]?.timings.total).toBeLessThan(1_000);
   fault.check?.(outcome.meetings);
 });
 

@@ -116,7 +116,8 @@ export class InnerConnection {
     });
     this.secured = secured;
     secured.on("error", this.onTlsError);
-    secured.on("close", this.onClosed);
+    // A FIN inside the handshake closes nothing by itself, since the other half may stay open.
+    secured.on("end", this.onClosed).on("close", this.onClosed);
     secured.once("secure", () => this.guarded(() => this.secure(secured)));
   }
 
@@ -144,7 +145,7 @@ export class InnerConnection {
     const { services } = conn;
     services.metrics.tlsHandshake("client", secured.isSessionReused() ? "resumed" : "full");
     this.leave();
-    secured.off("error", this.onTlsError).off("close", this.onClosed);
+    secured.off("error", this.onTlsError).off("end", this.onClosed).off("close", this.onClosed);
     const name = (secured as { servername?: string | false }).servername;
     const sni = typeof name === "string" && name !== "" ? name.toLowerCase() : null;
     const canonical = sni === null ? null : canonicalHost(sni);
