@@ -25,6 +25,9 @@ export interface Listener {
   stop(): Promise<void>;
 }
 
+/** So many connections above its limit a client may have to be told so; those above are closed unread. */
+const TOLD = 32;
+
 /** Rejects with the error of `listen` (EADDRINUSE …). */
 export function openListener(services: ProxyServices, options: ListenerOptions): Promise<Listener> {
   const perAddress = new Map<string, number>();
@@ -35,7 +38,12 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
       raw.destroy();
       return false;
     }
-    perAddress.set(address, (perAddress.get(address) ?? 0) + 1);
+    const count = (perAddress.get(address) ?? 0) + 1;
+    if (count > services.settings.connectionsPerClient + TOLD) {
+      raw.destroy();
+      return false;
+    }
+    perAddress.set(address, count);
     services.metrics.connectionOpened("client");
     raw.once("close", () => {
       services.metrics.connectionClosed("client");
