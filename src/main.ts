@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { Command, CommanderError } from "commander";
 import { type CommandEntry, commandList } from "./cli/commands.ts";
-import { CommandError, EXIT, errorColours, nearest } from "./cli/output.ts";
+import { CommandError, EXIT, errorColours, errorText, nearest } from "./cli/output.ts";
 
 const COMMANDS: readonly CommandEntry[] = commandList(version);
 
@@ -61,7 +61,7 @@ function fail(error: unknown): void {
     return;
   }
   const known = error instanceof Error;
-  const message = known ? error.message : String(error);
+  const message = known ? errorText(error) : String(error);
   process.stderr.write(`${errorColours.red("sallyport:")} ${message}\n`);
   if (known && process.env.SALLYPORT_DEBUG) process.stderr.write(`${error.stack}\n`);
   process.exitCode = error instanceof CommandError ? error.code : EXIT.usage;

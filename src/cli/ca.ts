@@ -7,7 +7,7 @@ import { certificateFile, GRACE_MS, keyFile } from "../edge/tls/ca-files.ts";
 import { EXPORT_FORMATS, type ExportFormat, exportRoot, TRUST_STORE_PASSWORD } from "../edge/tls/export.ts";
 import { systemRoots, trustBundle } from "../edge/tls/roots.ts";
 import { ProxyError } from "../shared/errors.ts";
-import { CommandError, notice, print, printJson, safeText } from "./output.ts";
+import { CommandError, errorText, notice, print, printJson, safeText } from "./output.ts";
 import { findPlaces } from "./places.ts";
 
 interface CaFlags {
@@ -87,7 +87,7 @@ async function passphraseOf(flags: CaFlags): Promise<string | null> {
   try {
     return (await readFile(flags.passphraseFile, "utf8")).replace(/\r?\n$/, "");
   } catch (error) {
-    throw new CommandError(`cannot read ${flags.passphraseFile} (${(error as NodeJS.ErrnoException).code})`);
+    throw new CommandError(errorText(error as Error));
   }
 }
 
@@ -161,9 +161,7 @@ async function writeOut(path: string, content: Buffer): Promise<void> {
   try {
     await writeFile(path, content, { mode: 0o644 });
   } catch (error) {
-    throw new CommandError(`cannot write ${path} (${(error as NodeJS.ErrnoException).code})`, undefined, {
-      cause: error,
-    });
+    throw new CommandError(errorText(error as Error), undefined, { cause: error });
   }
 }
 

@@ -15,6 +15,39 @@ export class CommandError extends Error {
   }
 }
 
+const CAUSES: Readonly<Record<string, string>> = {
+  EACCES: "permission denied: run it as the user that owns it, or name another one",
+  EPERM: "permission denied: run it as the user that owns it, or name another one",
+  ENOENT: "there is no such file or folder",
+  ENOTDIR: "something in this path is a file, not a folder",
+  EISDIR: "it is a folder",
+  EEXIST: "it is there already",
+  ENOSPC: "the disk is full",
+  EROFS: "the file system is read-only",
+  EMFILE: "too many open files: raise the limit (ulimit -n)",
+};
+
+/** Ports have causes of their own. */
+const LISTEN_CAUSES: Readonly<Record<string, string>> = {
+  EADDRINUSE:
+    "another program has this port; name another one with --listen (proxy) or --admin (health, metrics; or off)",
+  EADDRNOTAVAIL: "this machine does not have this address",
+  EACCES: "ports below 1024 are for root: name another one with --listen or --admin",
+};
+
+type SystemError = NodeJS.ErrnoException & { readonly address?: string; readonly port?: number };
+
+/** An error of the operating system as a sentence that says what to do; others as their own message. */
+export function errorText(error: Error): string {
+  const { code = "", syscall, path, address, port } = error as SystemError;
+  if (syscall === "listen" && port !== undefined) {
+    const cause = LISTEN_CAUSES[code];
+    if (cause !== undefined) return `cannot listen at ${address}:${port}: ${cause}`;
+  }
+  const cause = CAUSES[code];
+  return path === undefined || cause === undefined ? error.message : `cannot use ${safeText(path)}: ${cause}`;
+}
+
 const wantsColour = (stream: NodeJS.WriteStream): boolean =>
   stream.isTTY === true && (process.env.NO_COLOR ?? "") === "" && process.env.TERM !== "dumb";
 

@@ -1,6 +1,6 @@
 // Where a command finds the house: the same defaults, environment and flags as `start`.
 import { readFileSync } from "node:fs";
-import { dirname, resolve } from "node:path";
+import { resolve } from "node:path";
 import { parse } from "yaml";
 
 /** The options that every command about a house has. */
@@ -18,16 +18,20 @@ export interface Places {
   readonly ca: string;
 }
 
-/** Flags beat environment beats file. Only the two folders are read from the file: it may need secrets that are not here. */
+/**
+ * Flags beat environment beats file, and a folder is seen from the working directory, as `start` does it. Only the two folders
+ * are read from the file: it may need secrets that are not here.
+ */
 export function findPlaces(options: PlaceOptions, env: NodeJS.ProcessEnv): Places {
   const named = options.config ?? (env.SALLYPORT_CONFIG ? [env.SALLYPORT_CONFIG] : []);
   const configFiles = named.map((file) => resolve(file));
-  const server = configFiles.map(serverSection).find((s) => s !== null) ?? null;
+  const read = configFiles.length > 0 ? configFiles : [resolve("sallyport.yaml")];
+  const server = read.map(serverSection).find((s) => s !== null) ?? null;
   const folder = (flag: string | undefined, variable: string | undefined, key: "data" | "ca", usual: string) => {
     if (flag) return resolve(flag);
     if (variable) return resolve(variable);
-    const said = server?.section[key];
-    return typeof said === "string" ? resolve(server?.base ?? ".", said) : resolve(usual);
+    const said = server?.[key];
+    return resolve(typeof said === "string" ? said : usual);
   };
   return {
     configFiles,
@@ -36,10 +40,10 @@ export function findPlaces(options: PlaceOptions, env: NodeJS.ProcessEnv): Place
   };
 }
 
-function serverSection(file: string): { section: Record<string, unknown>; base: string } | null {
+function serverSection(file: string): Record<string, unknown> | null {
   try {
     const document = parse(readFileSync(file, "utf8")) as { server?: Record<string, unknown> } | null;
-    return document?.server ? { section: document.server, base: dirname(file) } : null;
+    return document?.server ?? null;
   } catch {
     // The house itself says what is wrong with the file.
     return null;

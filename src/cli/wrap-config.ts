@@ -4,7 +4,7 @@ import { copyFileSync, existsSync, readFileSync, realpathSync, renameSync, statS
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { lineDiff } from "./line-diff.ts";
-import { CommandError, colours, notice, print, printJson, safeText } from "./output.ts";
+import { CommandError, colours, errorText, notice, print, printJson, safeText } from "./output.ts";
 import { findPlaces, type PlaceOptions } from "./places.ts";
 import { replaceServers, type ServerEntry, serversIn } from "./server-config.ts";
 
@@ -46,7 +46,7 @@ function wrapConfig(name: string, options: WrapOptions): void {
   try {
     before = readFileSync(file, "utf8");
   } catch (error) {
-    throw new CommandError(`${file} cannot be read: ${(error as NodeJS.ErrnoException).code}`);
+    throw new CommandError(errorText(error as Error));
   }
   const servers = serversIn(before);
   if (servers.length === 0) throw new CommandError(`${file} names no MCP servers (mcpServers, servers or mcp.servers)`);

@@ -62,11 +62,11 @@ function readServer(
   const { flags, env } = context.options;
   const folder = (flag: string | undefined, variable: string, own: string) =>
     resolve(context.cwd, flag ?? (env[variable] || own));
-  const listen = flags.listen ?? (env.SALLYPORT_LISTEN || server.listen);
-  const admin = flags.admin ?? (env.SALLYPORT_ADMIN || server.admin);
+  const listen = firstOf(["--listen", flags.listen], ["SALLYPORT_LISTEN", env.SALLYPORT_LISTEN], server.listen);
+  const admin = firstOf(["--admin", flags.admin], ["SALLYPORT_ADMIN", env.SALLYPORT_ADMIN], server.admin);
   return Object.freeze({
     listen: readListen(listen, ["server", "listen"], findings),
-    admin: admin === "off" ? null : readListen(admin, ["server", "admin"], findings),
+    admin: admin.text === "off" ? null : readListen(admin, ["server", "admin"], findings),
     data: folder(flags.data, "SALLYPORT_DATA", server.data),
     ca: folder(flags.ca, "SALLYPORT_CA", server.ca),
     authentication: server.authentication,
@@ -79,30 +79,44 @@ function readServer(
     idleTimeout: server["idle-timeout"],
     connectTimeout: server["connect-timeout"],
     drainTimeout: server["drain-timeout"],
-    logLevel: readLevel(flags.logLevel ?? server["log-level"], findings),
+    logLevel: readLevel(firstOf(["--log-level", flags.logLevel], ["", undefined], server["log-level"]), findings),
   });
 }
 
+/** A setting, and where it was said when not in the file. */
+interface Said {
+  readonly text: string;
+  readonly from: string;
+}
+
+type Source = readonly [name: string, text: string | undefined];
+
+/** The flag beats the variable, which beats the file; an empty variable says nothing. */
+function firstOf(flag: Source, variable: Source, own: string): Said {
+  if (flag[1] !== undefined) return { text: flag[1], from: `${flag[0]}: ` };
+  return variable[1] ? { text: variable[1], from: `${variable[0]}: ` } : { text: own, from: "" };
+}
+
 /** `host:port`; port 0 lets the system choose. `localhost` is 127.0.0.1, so that nothing is resolved. */
-function readListen(text: string, at: DocumentPath, findings: Findings): Listen {
+function readListen({ text, from }: Said, at: DocumentPath, findings: Findings): Listen {
   const match = /^(?:\[([^\]]+)\]|([^:]*)):(\d{1,5})$/.exec(text);
   const port = Number(match?.[3]);
   const named = match?.[1] ?? match?.[2];
   const host = named === "localhost" ? "127.0.0.1" : canonicalHost(named ?? "");
   if (match === null || host === null || port > 65535) {
-    findings.problem(at, `${JSON.stringify(text)} is not host:port, such as 127.0.0.1:8080 or [::1]:8080`);
+    findings.problem(at, `${from}${JSON.stringify(text)} is not host:port, such as 127.0.0.1:8080 or [::1]:8080`);
   }
   return Object.freeze({ host: host ?? "127.0.0.1", port });
 }
 
 const LEVELS = ["debug", "info", "warn", "error"] as const;
 
-function readLevel(text: string, findings: Findings): ServerConfig["logLevel"] {
+function readLevel({ text, from }: Said, findings: Findings): ServerConfig["logLevel"] {
   const level = LEVELS.find((l) => l === text);
   if (level !== undefined) return level;
   const meant = nearest(text, LEVELS);
   const hint = meant === null ? LEVELS.join(", ") : `did you mean ${meant}?`;
-  findings.problem(["server", "log-level"], `${JSON.stringify(text)} is not a log level: ${hint}`);
+  findings.problem(["server", "log-level"], `${from}${JSON.stringify(text)} is not a log level: ${hint}`);
   return "info";
 }
 

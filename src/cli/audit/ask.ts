@@ -36,6 +36,7 @@ export const query = (flags: QueryFlags): Promise<void> =>
     } else found.reverse();
     if (flags.json === true) printJson(found.map(jsonOf));
     else printRecords(found, flags.format, Date.now());
+    if (found.length === 0) notice("no record matches");
     if (found.length === limit) notice(`the newest ${limit} that match; --limit shows more`);
   });
 

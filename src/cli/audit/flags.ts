@@ -1,9 +1,10 @@
 // The filters that the audit commands share, from flags to what the reader understands.
+import { accessSync, constants } from "node:fs";
 import { type Command, Option } from "commander";
 import { type Filter, GROUPS, type Group, QueryError } from "../../audit/query.ts";
 import { durationOf, momentOf } from "../../audit/units.ts";
 import { AuditReader } from "../../edge/audit/reader.ts";
-import { CommandError } from "../output.ts";
+import { CommandError, errorText } from "../output.ts";
 import { findPlaces } from "../places.ts";
 
 export interface PlaceFlags {
@@ -123,6 +124,11 @@ export async function withReader<T>(
 ): Promise<T> {
   const dir = dataFolder(flags);
   let reader: AuditReader;
+  try {
+    accessSync(dir, constants.X_OK);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EACCES") throw new CommandError(errorText(error as Error));
+  }
   try {
     reader = new AuditReader(dir);
   } catch (error) {
