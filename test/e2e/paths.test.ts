@@ -78,7 +78,9 @@ describe("a request and its response", () => {
           `^POST ${mark.replace("?", "\\?")} HTTP/1.1\r\nhost: localhost:${origin.port}\r\nX-B: 2\r\nx-a: 1\r\nX-B: 3\r\nContent-Length: 4\r\nAccept: spaced\r\nVia: 1.1 sallyport-[0-9a-f]+\r\n\r\nbody$`,
         ),
       );
-      const [record] = await house.recordsWhere((r) => r.kind === "exchange" && (r.path?.startsWith(mark.split("?")[0] as string) ?? false));
+      const [record] = await house.recordsWhere(
+        (r) => r.kind === "exchange" && (r.path?.startsWith(mark.split("?")[0] as string) ?? false),
+      );
       expect(record).toMatchObject({
         decision: "allow",
         method: "POST",
@@ -104,7 +106,8 @@ describe("a request and its response", () => {
 
     test("pipelined requests are answered in order", async () => {
       const client = await path.open();
-      const one = (i: number): string => `GET ${path.target(`/p${i}`)} HTTP/1.1\r\nHost: localhost:${path.origin().port}\r\n\r\n`;
+      const one = (i: number): string =>
+        `GET ${path.target(`/p${i}`)} HTTP/1.1\r\nHost: localhost:${path.origin().port}\r\n\r\n`;
       client.send(one(1) + one(2) + one(3));
       for (let i = 0; i < 3; i++) expect((await client.response()).status).toBe(200);
       client.destroy();
@@ -164,10 +167,18 @@ describe("a request and its response", () => {
     const { port } = server.address() as { port: number };
     const late: number[] = await new Promise((resolve, reject) => {
       const delays: number[] = [];
-      const request = http.get({ host: "127.0.0.1", port: house.port, path: `http://localhost:${port}/sse`, headers: { host: `localhost:${port}` } }, (response) => {
-        response.on("data", (b: Buffer) => delays.push(Date.now() - Number(/data: (\d+)/.exec(String(b))?.[1])));
-        response.on("end", () => resolve(delays));
-      });
+      const request = http.get(
+        {
+          host: "127.0.0.1",
+          port: house.port,
+          path: `http://localhost:${port}/sse`,
+          headers: { host: `localhost:${port}` },
+        },
+        (response) => {
+          response.on("data", (b: Buffer) => delays.push(Date.now() - Number(/data: (\d+)/.exec(String(b))?.[1])));
+          response.on("end", () => resolve(delays));
+        },
+      );
       request.on("error", reject);
     });
     expect(late).toHaveLength(5);
