@@ -154,6 +154,11 @@ export class BlindRelay {
     this.finish("shutting-down", null);
   }
 
+  /** Something in it must not pass: both ends are broken off. */
+  refuse(reason: Reason, detail: string): void {
+    this.finish(reason, detail);
+  }
+
   private finish(reason: Reason | null, detail: string | null): void {
     if (this.over) return;
     this.over = true;

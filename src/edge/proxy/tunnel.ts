@@ -14,7 +14,7 @@ import type { Connect } from "./connect.ts";
 import type { OnRead } from "./dial.ts";
 import { breakOff } from "./ending.ts";
 import type { Route, RouteRequest } from "./origin-route.ts";
-import { sniff } from "./sniff.ts";
+import { isSettled, sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
 
 /** Opens raw routes; the house makes it from `openRoute`. */
@@ -211,13 +211,58 @@ class Tunnel {
     return decision.kind === "tunnel";
   }
 
+  /** Why the first bytes of a client that let the server speak first must not pass; null: they may; undefined: more of them tell. */
+  private lateFault(held: Buffer, b: Buffer, reader: HelloReader): readonly [Reason, string] | null | undefined {
+    const kind = sniff(held);
+    if (this.inner) {
+      if (kind === "more") return undefined;
+      return kind === "opaque" ? null : ["opaque-protocol", `${kind} after the tunnel was opened for something else`];
+    }
+    if (kind !== "tls") return kind === "more" && held.length < 3 ? undefined : null;
+    const result = reader.push(b);
+    if (result.error !== undefined) return null;
+    if (result.done !== true) return undefined;
+    this.sni = result.sni ?? null;
+    const right = this.sni === null || this.sni === this.connect.authority.host || this.nameAllowed(this.sni);
+    return right ? null : ["misdirected", "SNI names another host than CONNECT"];
+  }
+
+  /**
+   * Hands the client's bytes on as long as they may pass: those that complete a request line never reach the server.
+   * `passed`: what went before.
+   */
+  private guardedRead(
+    client: net.Socket,
+    passed: Uint8Array,
+    take: (chunk: Uint8Array) => boolean,
+    refuse: BlindRelay["refuse"],
+  ): void {
+    let seen: Buffer | null = Buffer.from(passed);
+    let held: Buffer = Buffer.alloc(0);
+    const reader = this.connect.conn.services.tunnels.helloReader();
+    client.on("data", (b: Buffer) => {
+      if (seen === null) return take(b) || client.pause();
+      const all = Buffer.concat([seen, held, b]);
+      held = Buffer.concat([held, b]);
+      const fault = this.lateFault(all, b, reader);
+      if (fault === undefined) return;
+      if (fault !== null) return refuse(...fault);
+      const next = held;
+      held = Buffer.alloc(0);
+      seen = this.inner && !isSettled(all) ? all : null;
+      if (!take(next)) client.pause();
+    });
+  }
+
   private join(client: net.Socket, rest: Uint8Array, origin: RawConnection): void {
     const { services } = this.connect.conn;
     const from: RawConnection = {
       socket: client,
       rest,
       read: (take) => {
-        client.on("data", (b: Buffer) => take(b) || client.pause());
+        if (rest.length === 0 || (this.inner && !isSettled(rest)))
+          this.guardedRead(client, rest, take, (reason, detail) => relay.refuse(reason, detail));
+        else client.on("data", (b: Buffer) => take(b) || client.pause());
         client.resume();
       },
     };
@@ -240,7 +285,7 @@ class Tunnel {
   private record(sent: BodyRecord, received: BodyRecord, reason: Reason | null, detail: string | null): void {
     const { connect, decision, route } = this;
     const { services } = connect.conn;
-    const refused = reason === "misdirected" || reason === "tunnel-limit" || reason === "request-timeout";
+    const refused = reason !== null && REFUSALS.has(reason);
     const origin: OriginRecord | null =
       route === null ? null : { ...route.record, to: decision.plan.to === null ? null : originText(decision.plan.to) };
     const timings: Partial<Timings> = route === null ? {} : { dns: route.timings.dns, connect: route.timings.connect };
@@ -265,4 +310,5 @@ class Tunnel {
   }
 }
 
+const REFUSALS: ReadonlySet<Reason> = new Set(["misdirected", "tunnel-limit", "request-timeout", "opaque-protocol"]);
 const NOTHING: BodyRecord = { bytes: 0, sha256: "", complete: true };
