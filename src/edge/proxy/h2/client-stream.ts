@@ -8,6 +8,7 @@ import type { ResponseHead } from "../../../http/messages.ts";
 import { asProxyError, ProxyError } from "../../../shared/errors.ts";
 import { codeName } from "./error-codes.ts";
 import { plainHeaders, readTrailers, responseHeaders } from "./fields.ts";
+import { bind, type Guarded, letGo, listener } from "./stream-events.ts";
 
 const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
 
@@ -18,7 +19,7 @@ export interface StreamOwner {
   broke(error: unknown): void;
 }
 
-export class H2ClientStream implements ClientSide {
+export class H2ClientStream implements ClientSide, Guarded {
   readonly version = "2";
   readonly stream: ServerHttp2Stream;
   relay: Relay | null = null;
@@ -40,27 +41,32 @@ export class H2ClientStream implements ClientSide {
   private over = false;
   private aborted = false;
   private toSend: Fields | null = null;
+  /** It is listened for `drain`, which most streams never need. */
+  private drains = false;
 
   constructor(owner: StreamOwner, stream: ServerHttp2Stream, length: number) {
     this.owner = owner;
     this.stream = stream;
     this.length = length;
-    stream.on("error", () => {}); // `close` follows, and says it all
-    stream.on("close", () => this.guard(() => this.closed()));
+    bind(stream, this);
+    stream.on("close", H2ClientStream.onClose);
     // Trailers may come long before the content before them is read.
-    stream.on("trailers", (_headers, _flags, raw?: string[]) => this.takeTrailers(raw ?? []));
-    stream.on("drain", () => this.guard(() => this.relay?.clientDrained()));
+    if (length !== 0) stream.on("trailers", H2ClientStream.onTrailers);
   }
 
-  /** A bug costs one stream. */
-  private guard(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      this.owner.broke(error);
-      if (this.relay !== null && !this.over) this.relay.requestFailed(asProxyError(error));
-      else this.stream.close(NGHTTP2_INTERNAL_ERROR);
-    }
+  private static readonly onClose = listener((side: H2ClientStream) => side.closed());
+  private static readonly onTrailers = listener((side: H2ClientStream, _headers, _flags, raw) =>
+    side.takeTrailers((raw as string[] | undefined) ?? []),
+  );
+  private static readonly onDrain = listener((side: H2ClientStream) => side.relay?.clientDrained());
+  private static readonly onData = listener((side: H2ClientStream, chunk) => side.content(chunk as Buffer));
+  private static readonly onEnd = listener((side: H2ClientStream) => side.contentEnded());
+  private static readonly onWantTrailers = listener((side: H2ClientStream) => side.sendTrailers());
+
+  threw(error: unknown): void {
+    this.owner.broke(error);
+    if (this.relay !== null && !this.over) this.relay.requestFailed(asProxyError(error));
+    else this.stream.close(NGHTTP2_INTERNAL_ERROR);
   }
 
   // ---- the request's content ------------------------------------------------------------------------------------------
@@ -68,8 +74,8 @@ export class H2ClientStream implements ClientSide {
   private startReading(): void {
     this.reading = true;
     const { stream } = this;
-    stream.on("data", (chunk: Buffer) => this.guard(() => this.content(chunk)));
-    stream.on("end", () => this.guard(() => this.contentEnded()));
+    stream.on("data", H2ClientStream.onData);
+    stream.on("end", H2ClientStream.onEnd);
   }
 
   private takeTrailers(raw: readonly string[]): void {
@@ -157,7 +163,7 @@ export class H2ClientStream implements ClientSide {
       waitForTrailers: waitForTrailers && !bodiless,
       sendDate: false,
     };
-    if (options.waitForTrailers) stream.on("wantTrailers", () => this.sendTrailers());
+    if (options.waitForTrailers) stream.on("wantTrailers", H2ClientStream.onWantTrailers);
     stream.respond(responseHeaders(response, length, bodiless), options);
   }
 
@@ -174,7 +180,12 @@ export class H2ClientStream implements ClientSide {
       return true;
     }
     if (this.pending !== null) this.sendHead(false);
-    return stream.write(Buffer.from(chunk));
+    const room = stream.write(Buffer.from(chunk));
+    if (!room && !this.drains) {
+      this.drains = true;
+      stream.on("drain", H2ClientStream.onDrain);
+    }
+    return room;
   }
 
   end(trailers: Fields | null): void {
@@ -214,6 +225,7 @@ export class H2ClientStream implements ClientSide {
   private closed(): void {
     const { relay, stream } = this;
     const early = !this.over;
+    letGo(stream);
     this.over = true;
     this.pending = null;
     this.owner.closed(this, early || (!this.aborted && stream.rstCode === NGHTTP2_CANCEL));

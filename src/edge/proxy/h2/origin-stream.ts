@@ -1,12 +1,13 @@
 // One request on an HTTP/2 session with an origin: its exchange's origin side. The end of a response counts only when
 // END_STREAM came; a reset, with whatever code, is a broken response.
-import { type ClientHttp2Stream, constants } from "node:http2";
+import { type ClientHttp2Stream, constants, type IncomingHttpHeaders } from "node:http2";
 import type { OpenRequest, OriginEvents, OriginSide } from "../../../exchange/sides.ts";
 import { type Fields, firstValue } from "../../../http/fields.ts";
 import { PHRASES } from "../../../http/serialise.ts";
 import { asProxyError, ProxyError } from "../../../shared/errors.ts";
 import { codeName } from "./error-codes.ts";
 import { plainHeaders, readSection, readTrailers } from "./fields.ts";
+import { bind, type Guarded, isWhole, letGo, listener, watchEnd } from "./stream-events.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_HTTP_1_1_REQUIRED } = constants;
 /** Informational responses for one request. */
@@ -30,7 +31,7 @@ export interface StreamHome {
   readonly failure: Error | null;
 }
 
-export class H2OriginStream implements OriginSide {
+export class H2OriginStream implements OriginSide, Guarded {
   private readonly home: StreamHome;
   private readonly stream: ClientHttp2Stream;
   private readonly request: OpenRequest;
@@ -46,7 +47,6 @@ export class H2OriginStream implements OriginSide {
   private length: number | null = null;
   private received = 0;
   private trailers: Fields | null = null;
-  private whole = false;
 
   constructor(
     home: StreamHome,
@@ -63,48 +63,44 @@ export class H2OriginStream implements OriginSide {
     this.reused = home.reused;
     this.requestEnded = request.length === 0;
     this.sentAt = home.tick();
-    this.watchEnd();
+    bind(stream, this);
+    watchEnd(stream);
     this.listen();
-  }
-
-  /**
-   * node:http2 ends the readable side for END_STREAM and for RST_STREAM(NO_ERROR) alike; only for the first the stream is
-   * still open at that moment. Without this a response that was cut off would look complete.
-   */
-  private watchEnd(): void {
-    const { stream } = this;
-    const push = stream.push;
-    stream.push = (chunk: unknown, encoding?: BufferEncoding): boolean => {
-      if (chunk === null && !stream.closed) this.whole = true;
-      return push.call(stream, chunk, encoding);
-    };
   }
 
   private listen(): void {
     const { stream } = this;
-    stream.on("headers", (headers, _flags, raw?: string[]) =>
-      this.guard(() => this.interim(Number(headers[":status"]), raw ?? [])),
-    );
-    stream.on("response", (headers, flags, raw?: string[]) =>
-      this.guard(() => this.head(Number(headers[":status"]), flags, raw ?? [])),
-    );
-    stream.on("trailers", (_headers, _flags, raw?: string[]) => this.takeTrailers(raw ?? []));
-    stream.on("end", () => this.guard(() => this.ended()));
-    stream.on("drain", () => this.guard(() => this.events?.originDrained()));
-    stream.on("wantTrailers", () => stream.sendTrailers(plainHeaders(this.toSend ?? [])));
-    stream.on("error", () => {}); // `close` follows, and says it all
-    stream.on("close", () => this.guard(() => this.closed()));
+    stream.on("headers", H2OriginStream.onInterim);
+    stream.on("response", H2OriginStream.onResponse);
+    stream.on("trailers", H2OriginStream.onTrailers);
+    stream.on("end", H2OriginStream.onEnd);
+    stream.on("close", H2OriginStream.onClose);
+    if (this.requestEnded) return;
+    stream.on("drain", H2OriginStream.onDrain);
+    stream.on("wantTrailers", H2OriginStream.onWantTrailers);
   }
 
-  /** A bug costs one stream. */
-  private guard(run: () => void): void {
-    try {
-      run();
-    } catch (error) {
-      const { events } = this;
-      this.abort();
-      events?.originFailed(asProxyError(error));
-    }
+  private static readonly onInterim = listener((side: H2OriginStream, headers, _flags, raw) =>
+    side.interim(statusOf(headers), (raw as string[] | undefined) ?? []),
+  );
+  private static readonly onResponse = listener((side: H2OriginStream, headers, flags, raw) =>
+    side.head(statusOf(headers), flags as number, (raw as string[] | undefined) ?? []),
+  );
+  private static readonly onTrailers = listener((side: H2OriginStream, _headers, _flags, raw) =>
+    side.takeTrailers((raw as string[] | undefined) ?? []),
+  );
+  private static readonly onData = listener((side: H2OriginStream, chunk) => side.content(chunk as Buffer));
+  private static readonly onEnd = listener((side: H2OriginStream) => side.ended());
+  private static readonly onClose = listener((side: H2OriginStream) => side.closed());
+  private static readonly onDrain = listener((side: H2OriginStream) => side.events?.originDrained());
+  private static readonly onWantTrailers = listener((side: H2OriginStream) =>
+    side.stream.sendTrailers(plainHeaders(side.toSend ?? [])),
+  );
+
+  threw(error: unknown): void {
+    const { events } = this;
+    this.abort();
+    events?.originFailed(asProxyError(error));
   }
 
   // ---- the request ----------------------------------------------------------------------------------------------------
@@ -158,7 +154,7 @@ export class H2OriginStream implements OriginSide {
     const declared = firstValue(fields, "content-length");
     this.length = none ? 0 : declared === null ? null : Number(declared);
     events.responseHead({ status, phrase: PHRASES[status] ?? "", fields }, this.length);
-    stream.on("data", (chunk: Buffer) => this.guard(() => this.content(chunk)));
+    stream.on("data", H2OriginStream.onData);
   }
 
   private content(chunk: Buffer): void {
@@ -184,7 +180,7 @@ export class H2OriginStream implements OriginSide {
 
   private ended(): void {
     const { events, stream } = this;
-    if (events === null || !this.whole || !this.headSeen) return;
+    if (events === null || !isWhole(stream) || !this.headSeen) return;
     if (this.length !== null && this.received !== this.length) return;
     this.events = null;
     // The answer is complete and the rest of the request is of no use.
@@ -209,6 +205,7 @@ export class H2OriginStream implements OriginSide {
   }
 
   private closed(): void {
+    letGo(this.stream);
     this.home.streamClosed(this);
     const { events } = this;
     this.events = null;
@@ -242,6 +239,8 @@ export class H2OriginStream implements OriginSide {
     );
   }
 }
+
+const statusOf = (headers: unknown): number => Number((headers as IncomingHttpHeaders)[":status"]);
 
 const PROTOCOL: ReadonlySet<number> = new Set([
   constants.NGHTTP2_PROTOCOL_ERROR,
