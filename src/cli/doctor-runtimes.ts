@@ -80,6 +80,10 @@ export const RUNTIMES: readonly Runtime[] = [
 
 /** What went wrong when no response came, by what the program said. */
 export function explainFailure(said: string): { readonly why: string; readonly todo: string } {
+  // What the proxy itself said comes first: many programs add a sentence about TLS to it.
+  if (/\bHTTP\/1\.1 40[37]\b|\b40[37] (?:Forbidden|Proxy)|: Forbidden|tunneling failed|response 40[37]\b/.test(said)) {
+    return { why: "the proxy refused the tunnel", todo: "sallyport audit tail shows the rule and the reason" };
+  }
   if (/certificate|CERT_|SSL|PKIX|x509|UnknownIssuer/i.test(said)) {
     return { why: "it does not trust the CA", todo: "does it read another setting than those of `sallyport env`?" };
   }

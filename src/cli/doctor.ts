@@ -188,6 +188,10 @@ function isInstalled(program: string): boolean {
 
 function stepTable(steps: readonly Step[]): string {
   const paint = { ok: colours.green, failed: colours.red, warning: colours.yellow };
-  const rows = steps.map((s) => [paint[s.status](s.status), safeText(s.step), safeText(s.why), safeText(s.todo)]);
-  return table([{ title: "RESULT" }, { title: "STEP" }, { title: "WHY" }, { title: "WHAT TO DO" }], rows);
+  // What to do has a line of its own: beside the reason it would be too wide for any terminal.
+  const rows = steps.flatMap((s) => [
+    [paint[s.status](s.status), safeText(s.step), safeText(s.why)],
+    ...(s.todo === "" ? [] : [["", "", colours.bold(`→ ${safeText(s.todo)}`)]]),
+  ]);
+  return table([{ title: "RESULT" }, { title: "STEP" }, { title: "WHY" }], rows);
 }

@@ -45,6 +45,11 @@ test("what is not a URL: exit code 2", async () => {
   expect((await cli(["doctor", "--data", house.data, "ftp://x"])).code).toBe(2);
 });
 test.each([
+  ["Proxy tunneling failed: ForbiddenUnable to establish SSL connection.", "the proxy refused the tunnel"],
+  [
+    'java.io.IOException: Unable to tunnel through proxy. Proxy returns "HTTP/1.1 403 Forbidden (x)" at javax.net.ssl.SSLx',
+    "the proxy refused the tunnel",
+  ],
   ["curl: (60) SSL certificate problem: unable to get local issuer", "it does not trust the CA"],
   ["PKIX path building failed", "it does not trust the CA"],
   ["curl: (56) CONNECT tunnel failed, response 403", "the proxy refused the tunnel"],
