@@ -19,16 +19,25 @@ import { textMatcher } from "./text.ts";
 export { contentRuleSchema } from "./schema.ts";
 
 /** The filters that look into text, by their key in the policy file. */
-const TEXT_FILTERS: Readonly<Record<"text" | "pattern", (value: string, ignoreCase: boolean) => TextMatcher>> = {
+const TEXT_FILTERS = {
   text: textMatcher,
   pattern: patternMatcher,
-};
+} satisfies Record<string, (value: string, ignoreCase: boolean) => TextMatcher>;
 
 /** The filters that decide by the head alone. */
-const HEAD_FILTERS: Readonly<Record<"media-type" | "extension", (value: string) => HeadMatcher>> = {
+const HEAD_FILTERS = {
   "media-type": mediaTypeMatcher,
   extension: extensionMatcher,
-};
+} satisfies Record<string, (value: string) => HeadMatcher>;
+
+type TextKey = keyof typeof TEXT_FILTERS;
+type HeadKey = keyof typeof HEAD_FILTERS;
+const FILTERS: readonly (TextKey | HeadKey | "secrets")[] = [
+  ...(Object.keys(TEXT_FILTERS) as TextKey[]),
+  ...(Object.keys(HEAD_FILTERS) as HeadKey[]),
+  "secrets",
+];
+const isTextKey = (key: TextKey | HeadKey): key is TextKey => Object.hasOwn(TEXT_FILTERS, key);
 
 export interface ContentOptions {
   /** Bytes that wait whole until they are decided. Default: 64 KiB. */
@@ -77,10 +86,8 @@ const MOST_STEPS = 2_000_000;
 /** So many keywords are faster one by one. */
 const FEW = 2;
 
-const FILTERS = ["text", "pattern", "media-type", "extension", "secrets"] as const;
-
 type Entry = {
-  [K in "text" | "pattern" | "media-type" | "extension"]?: string | string[] | undefined;
+  [K in TextKey | HeadKey]?: string | string[] | undefined;
 } & {
   "ignore-case"?: boolean | undefined;
   in?: Place | Place[] | undefined;
@@ -134,11 +141,11 @@ class Compiler {
     if (key === undefined || given.length > 1) {
       this.#problem([index, action], `write exactly one of ${FILTERS.join(", ")}`);
     } else if (key === "secrets") this.#addSecrets(action, entry, index);
-    else if (key === "text" || key === "pattern") this.#addText(action, key, entry, index);
+    else if (isTextKey(key)) this.#addText(action, key, entry, index);
     else this.#addHead(action, key, entry, index);
   }
 
-  #addText(action: ContentAction, key: "text" | "pattern", entry: Entry, index: number): void {
+  #addText(action: ContentAction, key: TextKey, entry: Entry, index: number): void {
     const places = new Set(listOf(entry.in));
     if (places.size === 0) for (const p of ["body", "fields", "query"] as const) places.add(p);
     if (entry.in === undefined && action !== "redact") places.add("path");
@@ -153,7 +160,7 @@ class Compiler {
     }
   }
 
-  #textMatchers(entry: Entry, key: "text" | "pattern", path: (string | number)[], inBody: boolean): TextMatcher[] {
+  #textMatchers(entry: Entry, key: TextKey, path: (string | number)[], inBody: boolean): TextMatcher[] {
     const values = listOf(entry[key]);
     const ignoreCase = entry["ignore-case"] ?? false;
     const matchers = values.map((value, at) =>
@@ -180,7 +187,7 @@ class Compiler {
     }
   }
 
-  #addHead(action: ContentAction, key: "media-type" | "extension", entry: Entry, index: number): void {
+  #addHead(action: ContentAction, key: HeadKey, entry: Entry, index: number): void {
     if (entry.in !== undefined)
       this.#problem([index, action, "in"], `${key} looks at the head alone: leave \`in\` out`);
     const title = this.#title(action, key, entry, index, []);

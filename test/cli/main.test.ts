@@ -5,10 +5,11 @@ import { type AddressInfo, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { commandList } from "../../src/cli/commands.ts";
 import { errorText } from "../../src/cli/output.ts";
 import { cli } from "./support/small-house.ts";
 
-const COMMANDS = ["start", "run", "env", "wrap-config", "ca", "policy", "audit", "token", "doctor"];
+const COMMANDS = commandList(() => "").map(([name]) => name);
 
 describe("help", () => {
   test("names every command, on standard output", async () => {
