@@ -153,7 +153,9 @@ export const defaultsSchema = section(
       .default("deny")
       .describe("Content that cannot be looked into: an unknown coding, over the scan limit."),
     "encoded-slashes": slashes.default("deny"),
-    hold: size().default(DEFAULT_HOLD).describe("A body up to this size waits for its verdict whole. Default: 64KiB."),
+    hold: size()
+      .default(DEFAULT_HOLD)
+      .describe("A body up to this size waits whole until it is decided. Default: 64KiB."),
     "max-match": size()
       .default(DEFAULT_MAX_MATCH)
       .describe("The longest match; a longer body streams behind a tail of this size. Default: 4KiB."),

@@ -44,7 +44,7 @@ export interface BodyStep {
   readonly holdsHead: boolean;
   write(chunk: Uint8Array): boolean;
   end(trailers: Fields | null): void;
-  /** Downstream has room again. */
+  /** What follows has room again. */
   resume(): void;
   /** The transfer broke or was given up: free everything, call nothing. */
   abort(): void;

@@ -13,7 +13,7 @@ export const DEFAULT_LIMITS: Limits = Object.freeze({
   total: Number.POSITIVE_INFINITY,
 });
 
-/** Bytes of a body that wait for their verdict; bytes of the tail that a longer one streams behind; bytes that are scanned. */
+/** Bytes of a body that wait until it is decided; bytes of the tail that a longer one streams behind; bytes that are scanned. */
 export const DEFAULT_HOLD = 64 * KIB;
 export const DEFAULT_MAX_MATCH = 4 * KIB;
 /** Scanning streams, so that size alone is no reason to look away. */

@@ -141,10 +141,9 @@ function describePlan(policy: CompiledPolicy, decision: Decision, connect: Conne
 }
 
 function explanationText(e: Omit<Explanation, "text">, facts: RequestFacts, policy: CompiledPolicy): string {
-  const verdict = e.outcome === "allow" ? "allow" : e.outcome;
   const by = e.rule === null ? `the default (${policy.defaultAction})` : `rule ${e.rule}`;
   const lines = [
-    `${verdict}  ${facts.method} ${facts.scheme}://${e.compared.host ?? "?"}${e.compared.path}`,
+    `${e.outcome}  ${facts.method} ${facts.scheme}://${e.compared.host ?? "?"}${e.compared.path}`,
     `  by ${by}`,
   ];
   if (e.message !== "") lines.push(`  ${e.message}`);

@@ -37,7 +37,7 @@ export interface Judged {
   /** What the origin sent beside the leaf. */
   readonly sent: readonly X509Certificate[];
   readonly host: string;
-  /** OpenSSL's verdict on the chain, or null. */
+  /** What OpenSSL says against the chain, or null. */
   readonly code: string | null;
   /** Wall-clock time, milliseconds since 1970. */
   readonly now: number;

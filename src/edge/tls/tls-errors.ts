@@ -1,7 +1,7 @@
 // What errors of node:tls mean, on both sides, in words that say what to do.
 import { ProxyError } from "../../shared/errors.ts";
 
-/** OpenSSL's verdicts on a chain, as node:tls names them. */
+/** What OpenSSL says against a chain, as node:tls names them. */
 const CERTIFICATE_ERRORS: Readonly<Record<string, string>> = {
   CERT_HAS_EXPIRED: "it, or a certificate of its chain, has expired",
   CERT_NOT_YET_VALID: "it is not valid yet",
