@@ -46,7 +46,7 @@ export async function start(options: StartOptions, version: string): Promise<voi
   if (ignored.length > 0) {
     notice(`${ignored.join(", ")} in the environment ignored: the way out is set in the policy file (via)`);
   }
-  keepYoungGenerationSmall();
+  keepYoungGenerationSmall(); // from the start: what has grown does not shrink again
   const { startHouse } = await import("../roles/house.ts");
   const house = await startHouse(houseOptions(options));
   let ending: number | null = null;

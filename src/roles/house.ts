@@ -41,6 +41,7 @@ import type { HouseFacts } from "./control.ts";
 import { watchFiles } from "./file-watch.ts";
 import { type InForce, loadInForce } from "./in-force.ts";
 import { version } from "./version.ts";
+import { keepYoungGenerationSmall } from "./young-generation.ts";
 
 export interface HouseOptions {
   readonly configFiles: readonly string[];
@@ -154,6 +155,7 @@ class RunningHouse implements House {
       keep: config.audit.keep,
       log: this.log,
       clock: CLOCK,
+      threadRuns: keepYoungGenerationSmall,
     });
     try {
       this.build();

@@ -8,6 +8,8 @@ const RESTART_MS = 1_000;
 
 export interface AuditorEvents {
   message(message: FromAuditor): void;
+  /** A thread runs: its heap has been set up. */
+  online?(): void;
   /** The thread died on its own; it is started again in a second. */
   died(error: Error): void;
   /** What the thread must know after a restart: the data, and how far the journal is written. */
@@ -46,6 +48,7 @@ export class AuditorThread {
 
   #start(data: AuditorData): [Worker, Promise<void>] {
     const worker = new Worker(...auditorProgram(data));
+    worker.once("online", () => this.#events.online?.());
     worker.on("message", (message: FromAuditor) => this.#events.message(message));
     let cause: Error | null = null;
     worker.on("error", (error) => {

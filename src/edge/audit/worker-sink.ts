@@ -21,6 +21,8 @@ export interface AuditSinkOptions {
   readonly keep: Keep;
   readonly log: Log;
   readonly clock: Clock;
+  /** Called each time the auditor's thread has begun to run. */
+  readonly threadRuns?: () => void;
   /** Bytes of a journal at which the next begins. */
   readonly rotateAt?: number;
   /** Bytes that may wait for the database; beyond, no traffic may start. */
@@ -114,6 +116,7 @@ class WorkerSink implements HouseAuditSink {
     this.#firstFile = journal.position.file;
     this.#thread = new AuditorThread(this.#auditorData(), {
       message: (message) => this.#receive(message),
+      online: () => options.threadRuns?.(),
       died: (error) => this.#storeFailed(`the auditor's thread died: ${error.message}`),
       restart: () => ({ data: this.#auditorData(), wrote: this.#wrote() }),
     });
