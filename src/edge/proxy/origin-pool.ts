@@ -41,6 +41,8 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   /** Dials that may bring a session, and who waits for them besides the one that began. */
   private readonly dialling = new Map<string, Opening[]>();
   private readonly versions = new Versions();
+  /** Origins that speak HTTP/2 and said HTTP_1_1_REQUIRED (RFC 9113 section 7). */
+  private readonly insisting = new Versions();
   private idleCount = 0;
   private generation = 0;
 
@@ -64,6 +66,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
 
   /** A session or an idle connection that this client may use, a dial that others wait for already, or a new one. */
   private advance(o: Opening): void {
+    if (this.insisting.isHttp1(o.key)) o.onlyHttp1 = true;
     const session = this.sessionFor(o.key);
     if (session !== null) return this.onSession(o, session, false);
     const idle = o.upgrade ? null : this.take(o.key, o.safe);
@@ -108,6 +111,8 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
 
   /** Sends a request once more where the first was certainly not processed (RFC 9113 section 8.7), or could not matter. */
   private again(o: Opening, why: Again): boolean {
+    // Also where this request cannot be sent again: the next one can.
+    if (why === "http1") this.insisting.http1(o.key);
     if (!o.mayGoAgain(why)) return false;
     o.request.exchange.note(`retried:${why}`);
     if (why === "http1") {
@@ -287,6 +292,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   flush(): void {
     this.generation++;
     this.versions.forget();
+    this.insisting.forget();
     for (const session of [...this.sessions.values()].flat()) session.close();
     for (const list of [...this.idleByKey.values()]) for (const c of [...list]) c.destroy();
   }

@@ -23,6 +23,8 @@ export interface StreamHome {
   /** Monotonic milliseconds. */
   tick(): number;
   streamClosed(stream: H2OriginStream): void;
+  /** The origin wants no more HTTP/2: nothing new goes here. */
+  close(): void;
   /** Something came from the origin. */
   heard(): void;
   /** The session had served a request before this one. */
@@ -207,6 +209,7 @@ export class H2OriginStream implements OriginSide, Guarded {
   private closed(): void {
     letGo(this.stream);
     this.home.streamClosed(this);
+    if (this.stream.rstCode === NGHTTP2_HTTP_1_1_REQUIRED) this.home.close();
     const { events } = this;
     this.events = null;
     if (events === null) return;
