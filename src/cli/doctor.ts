@@ -35,7 +35,7 @@ export function doctorCommand(): Command {
     )
     .argument("[words...]", `URLs to try (default: ${DEFAULT_URL}), or a command after --`)
     .option("--as <client>", "the client's name")
-    .option("-c, --config <file...>", "policy file(s) for a house that has to be started")
+    .option("-c, --config <file...>", "policy file(s) of the house; one that has others is not joined")
     .option("--data <dir>", "data folder of the house")
     .option("--ca <dir>", "folder of the CA")
     .option("--json", "print as JSON")

@@ -34,7 +34,7 @@ export function runCommand(): Command {
       "Runs a command with every proxy and CA variable that common tools read. Joins the house that holds the data folder, " +
         "else starts one for as long as it is needed. Standard input and output, signals and the exit code pass untouched.",
     )
-    .option("-c, --config <file...>", "policy file(s) for a house that has to be started")
+    .option("-c, --config <file...>", "policy file(s) of the house; one that has others is not joined")
     .option("--as <client>", "the client's name, as the policy and the audit log know it")
     .option("--no-proxy <list>", `hosts that are reached without the proxy (default: ${DEFAULT_NO_PROXY})`)
     .option("--data <dir>", "data folder of the house")

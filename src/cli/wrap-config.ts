@@ -32,7 +32,7 @@ export function wrapConfigCommand(): Command {
     .argument("<file>", "the client's configuration file")
     .option("--write", "change the file")
     .option("--unwrap", "take sallyport out again")
-    .option("-c, --config <file...>", "policy file(s) for a house that has to be started")
+    .option("-c, --config <file...>", "policy file(s) of the house; one that has others is not joined")
     .option("--data <dir>", "data folder of the house")
     .option("--ca <dir>", "folder of the CA")
     .option("--json", "print what happens to each server as JSON")

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { cli, openSmallHouse, type SmallHouse, startCli } from "./support/small-house.ts";
+import { cli, openSmallHouse, REPOSITORY, type SmallHouse, startCli } from "./support/small-house.ts";
 
 let house: SmallHouse;
 beforeAll(async () => {
@@ -187,5 +187,20 @@ describe("programs find the proxy and trust the CA", () => {
     );
     const { code, stdout, stderr } = await run(["java", source], { options: ["--as", "kid"] });
     expect({ code, out: stdout.toString(), stderr }).toMatchObject({ code: 0, out: said(HTTPS) });
+  });
+});
+
+describe("a house that is there already", () => {
+  const observe = join(REPOSITORY, "policies/observe.yaml");
+  test("is joined when it has the policy that was asked for", async () => {
+    const { code } = await run(node("process.exit(7)"), { options: ["-c", observe] });
+    expect(code).toBe(7);
+  });
+  test("is not joined when it has another: the command does not run", async () => {
+    const strict = join(REPOSITORY, "policies/strict.yaml");
+    const { code, stdout, stderr } = await run(node("console.log('ran')"), { options: ["-c", strict] });
+    expect([code, stdout.toString()]).toEqual([2, ""]);
+    expect(stderr).toContain(`has the policy policies/observe.yaml, not ${strict}`);
+    expect(stderr).toContain("--data");
   });
 });

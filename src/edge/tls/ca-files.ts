@@ -66,7 +66,10 @@ export async function readKeyFile(path: string): Promise<string | null> {
     handle = await open(path, constants.O_RDONLY);
   } catch (error) {
     if (codeOf(error) === "ENOENT") return null;
-    throw caProblem(`cannot read the CA's key ${path} (${codeOf(error)})`, error);
+    throw caProblem(
+      `cannot read the CA's key ${path} (${codeOf(error)})${codeOf(error) === "EACCES" ? ": run as the user that owns it, or name another folder with --ca" : ""}`,
+      error,
+    );
   }
   try {
     // Asked of the open file, so that the file that is checked is the file that is read.
