@@ -25,8 +25,7 @@ export interface Places {
 export function findPlaces(options: PlaceOptions, env: NodeJS.ProcessEnv): Places {
   const named = options.config ?? (env.SALLYPORT_CONFIG ? [env.SALLYPORT_CONFIG] : []);
   const configFiles = named.map((file) => resolve(file));
-  const read = configFiles.length > 0 ? configFiles : [resolve("sallyport.yaml")];
-  const server = read.map(serverSection).find((s) => s !== null) ?? null;
+  const server = configFiles.map(serverSection).find((s) => s !== null) ?? null;
   const folder = (flag: string | undefined, variable: string | undefined, key: "data" | "ca", usual: string) => {
     if (flag) return resolve(flag);
     if (variable) return resolve(variable);

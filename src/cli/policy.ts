@@ -36,10 +36,7 @@ const explainCommand = (): Command =>
     .description("the decision, the rule, and why each other rule did not apply")
     .argument("<method>", "such as GET; case matters")
     .argument("<url>", "http:// or https://; host:port for CONNECT")
-    .option(
-      "-c, --config <file...>",
-      "policy files (SALLYPORT_CONFIG; default: sallyport.yaml if there is one, else policies/observe.yaml)",
-    )
+    .option("-c, --config <file...>", "policy files (SALLYPORT_CONFIG; default: policies/observe.yaml)")
     .option("--as <client>", "the client that asks; default: an anonymous one")
     .option("--json", "print data")
     .addHelpText(

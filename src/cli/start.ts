@@ -26,10 +26,7 @@ export function startCommand(version: string): Command {
   return new Command("start")
     .summary("run the proxy")
     .description("Runs the proxy. SIGHUP, or a changed policy file, reloads the policy; SIGTERM drains and ends.")
-    .option(
-      "-c, --config <file...>",
-      "policy file(s) (SALLYPORT_CONFIG; default: sallyport.yaml if there is one, else policies/observe.yaml)",
-    )
+    .option("-c, --config <file...>", "policy file(s) (SALLYPORT_CONFIG; default: policies/observe.yaml)")
     .option("--listen <host:port>", "address of the proxy (SALLYPORT_LISTEN)")
     .option("--admin <host:port>", "address of /healthz, /readyz, /metrics (SALLYPORT_ADMIN)")
     .option("--data <dir>", "data folder: audit log, control socket (SALLYPORT_DATA)")

@@ -1,6 +1,5 @@
 // Files, environment and flags in; a LoadedConfig out, or one error that lists every problem. Nothing is half applied.
 import { createHash } from "node:crypto";
-import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compilePolicy } from "../policy/compile.ts";
@@ -18,7 +17,8 @@ import { type Flags, finishSettings } from "./settings.ts";
 import { readYaml, type YamlSource } from "./yaml-source.ts";
 
 export interface LoadOptions {
-  /** Policy files in order; none: SALLYPORT_CONFIG, ./sallyport.yaml, or the observe.yaml that is shipped. */
+  /** Policy files in order; none: SALLYPORT_CONFIG, or the observe.yaml that is shipped. Never a file that merely lies
+   * in the working directory: it could name commands to run. */
   readonly files: readonly string[];
   readonly env: Environment;
   readonly flags: Flags;
@@ -36,8 +36,7 @@ const MOST_FILES = 64;
 export function defaultFile(env: Environment, cwd: string): string {
   const named = env.SALLYPORT_CONFIG;
   if (named !== undefined && named !== "") return resolve(cwd, named);
-  const here = resolve(cwd, "sallyport.yaml");
-  return existsSync(here) ? here : fileURLToPath(new URL("../../policies/observe.yaml", import.meta.url));
+  return fileURLToPath(new URL("../../policies/observe.yaml", import.meta.url));
 }
 
 /** Loads the configuration. Throws a ConfigError that holds every problem with its place. */

@@ -26,7 +26,7 @@ const withOwn = () => writeFileSync(join(folder, "sallyport.yaml"), "version: 1\
 
 test.each<[string, PlaceOptions, Record<string, string>, boolean]>([
   ["nothing said", {}, {}, false],
-  ["./sallyport.yaml", {}, {}, true],
+  ["a sallyport.yaml that merely lies there is not read: it could name commands to run", {}, {}, true],
   ["a file in another folder", { config: ["sub/named.yaml"] }, {}, true],
   ["a file in the environment", {}, { SALLYPORT_CONFIG: "sub/named.yaml" }, true],
   ["a variable beats the file", { config: ["sub/named.yaml"] }, { SALLYPORT_DATA: "d", SALLYPORT_CA: "c" }, false],
