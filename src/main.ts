@@ -44,7 +44,11 @@ function throwOnExit(command: Command): void {
   for (const c of command.commands) throwOnExit(c as Command);
 }
 
+/** Commands of later versions. */
+const LATER: readonly string[] = ["mcp", "origins", "cache", "tunnel"];
+
 function unknownCommand(asked: string): CommandError {
+  if (LATER.includes(asked)) return new CommandError(`\`sallyport ${asked}\` is not supported in this version`);
   const near = nearest(
     asked,
     COMMANDS.map(([name]) => name),

@@ -41,6 +41,7 @@ describe("wrong usage: exit code 2, and why on standard error", () => {
     [["strat"], "did you mean `sallyport start`"],
     [["polcy", "check"], "did you mean `sallyport policy`"],
     [["xyzzyplugh"], "--help"],
+    [["mcp", "list"], "not supported in this version"],
     [["start", "--bogus"], "unknown option"],
     [["run"], "missing required argument"],
     [["env", "--shell", "tcl"], "Allowed choices"],
