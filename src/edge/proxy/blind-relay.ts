@@ -168,8 +168,7 @@ export class BlindRelay {
       const { socket } = side;
       if (reason === null) socket.end();
       else breakOff(side);
-      // Whoever does not close by itself is closed soon.
-      if (!socket.destroyed) setTimeout(() => socket.destroy(), 2_000).unref();
+      if (!socket.destroyed) closeSoon(this.options.wheel, socket);
     }
     done({
       sent: this.sent.record(this.sent.ended),
@@ -178,4 +177,10 @@ export class BlindRelay {
       detail,
     });
   }
+}
+
+/** Whoever does not close by itself is closed in a while; nothing is kept of a socket that has closed. */
+function closeSoon(wheel: TimerWheel, socket: Duplex): void {
+  const deadline = wheel.start({ expire: () => socket.destroy() }, 2_000);
+  socket.once("close", () => deadline.stop());
 }

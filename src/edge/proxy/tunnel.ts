@@ -16,6 +16,7 @@ import { breakOff } from "./ending.ts";
 import type { Route, RouteRequest } from "./origin-route.ts";
 import { isSettled, sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
+import { giveBackAfter, takeBuffer } from "./tunnel-buffers.ts";
 
 /** Opens raw routes; the house makes it from `openRoute`. */
 export interface Tunnels {
@@ -32,8 +33,6 @@ export interface HelloReader {
     readonly error?: string;
   };
 }
-
-const BUFFER = 65_536;
 
 /** The policy says `tunnel`: dial first, so that a failure can still be told; then 200, then the ClientHello. */
 export function openTunnel(connect: Connect, decision: ConnectDecision): void {
@@ -86,7 +85,7 @@ class Tunnel {
     const { services } = this.connect.conn;
     const { to, via } = this.decision.plan;
     const destination: Destination = to ?? { scheme: "https", ...this.connect.authority };
-    const buffer = Buffer.allocUnsafeSlow(BUFFER);
+    const buffer = takeBuffer();
     let take: ((chunk: Uint8Array) => boolean) | null = null;
     const onread: OnRead = { buffer, callback: (n, b) => take?.(b.subarray(0, n)) ?? false };
     const opening = services.tunnels.open({
@@ -110,6 +109,7 @@ class Tunnel {
           return this.record(NOTHING, NOTHING, "client-gone", null);
         }
         this.answered = true;
+        if (route.direct) giveBackAfter(buffer, [joined.client, route.socket]);
         const origin: RawConnection = {
           socket: route.socket,
           rest: route.rest,
