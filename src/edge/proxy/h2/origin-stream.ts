@@ -182,8 +182,11 @@ export class H2OriginStream implements OriginSide, Guarded {
 
   private ended(): void {
     const { events, stream } = this;
-    if (events === null || !isWhole(stream) || !this.headSeen) return;
-    if (this.length !== null && this.received !== this.length) return;
+    if (events === null || !this.headSeen) return;
+    const allCame = this.length !== null && this.received === this.length;
+    // RST_STREAM(NO_ERROR) in the place of END_STREAM ends a response of which every declared byte came: node:http2 servers
+    // that do not read the request send it (RFC 9113 section 8.1). Without a length nothing says that it is whole.
+    if (this.length === null ? !isWhole(stream) : !allCame) return;
     this.events = null;
     // The answer is complete and the rest of the request is of no use.
     if (!this.requestEnded && !stream.closed) stream.close(NGHTTP2_NO_ERROR);

@@ -196,6 +196,21 @@ describe("a response that breaks never looks complete", () => {
   });
 });
 
+test("a response of which every declared byte came is whole, also when RST_STREAM(NO_ERROR) stands for its end", async () => {
+  const origin = await opened(
+    startH2Origin((s) => {
+      s.respond({ ":status": 200, "content-length": "5" }, { waitForTrailers: true });
+      s.write("hello", () => setTimeout(() => s.destroy(), 20));
+    }, leaf),
+  );
+  const session = await sessionThrough(house.port, at(origin), house.ca);
+  const answer = await ask(session, { ":path": "/" });
+  expect([answer.status, answer.whole, answer.content.toString()]).toEqual([200, true, "hello"]);
+  session.close();
+  const [record] = await house.recordsWhere((r) => r.kind === "exchange" && r.port === origin.port);
+  expect(record).toMatchObject({ decision: "allow", reason: null, received: { bytes: 5, complete: true } });
+});
+
 describe("before a response, the client is told with a status", () => {
   test.each([
     ["a reset", (s: ServerHttp2Stream) => s.close(2), 502, "origin-incomplete"],
