@@ -2,8 +2,8 @@
 import { createPublicKey } from "node:crypto";
 import { canonicalIp } from "../http/ip-address.ts";
 import { parseAbsoluteTarget } from "../http/target.ts";
+import type { BearerCheck, CertificateCheck, Cidr, ClientConfig, PasswordCheck } from "../policy/clients.ts";
 import type { DocumentPath, Findings } from "../policy/problems.ts";
-import type { BearerCheck, CertificateCheck, Cidr, ClientConfig, PasswordCheck } from "./loaded.ts";
 import type { ConfigDocument } from "./schema.ts";
 
 type ClientDocument = ConfigDocument["clients"][string];
@@ -112,7 +112,7 @@ export function parseCidr(text: string): Cidr | null {
   const family = address.includes(":") ? 6 : 4;
   const width = family === 6 ? 128 : 32;
   const bits = match[2] === undefined ? width : Number(match[2]);
-  return bits > width ? null : Object.freeze({ address, bits, family });
+  return bits > width ? null : Object.freeze({ address, bits });
 }
 
 function readCertificate(

@@ -13,7 +13,9 @@ console.log(getHeapSpaceStatistics().find((s) => s.space_name === "new_space").s
 
 const youngBytes = (...args: string[]): number =>
   Number(
-    execFileSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program, ...args], { encoding: "utf8" }),
+    execFileSync(process.execPath, ["--import", "tsx", "--input-type=module", "-e", program, ...args], {
+      encoding: "utf8",
+    }),
   );
 
 test("the young generation stays as it is, and grows without", () => {

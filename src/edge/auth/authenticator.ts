@@ -4,17 +4,18 @@ import { createHmac, randomBytes } from "node:crypto";
 import ipaddr from "ipaddr.js";
 import type { ConnectionFacts } from "../../exchange/exchange.ts";
 import { allValues, type Fields } from "../../http/fields.ts";
+import type { Cidr, ClientConfig, PasswordCheck } from "../../policy/clients.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import type { Authenticator } from "../../stages/authenticate.ts";
 import { BearerVerifier } from "./bearer.ts";
-import type { Cidr, ClientSpec, PasswordCheck } from "./clients.ts";
+
 import { type BrakeOptions, GuessBrake } from "./guess-brake.ts";
 import type { KeyFetchPort } from "./key-set.ts";
 import { checkPassword, readBasic } from "./password.ts";
 import { VerifiedCache } from "./verified-cache.ts";
 
 export interface AuthenticatorOptions {
-  readonly clients: readonly ClientSpec[];
+  readonly clients: readonly ClientConfig[];
   /** True: an anonymous request is refused. */
   readonly required: boolean;
   readonly keys: KeyFetchPort;
@@ -26,7 +27,7 @@ export interface AuthenticatorOptions {
 type Range = readonly [ipaddr.IPv4 | ipaddr.IPv6, number];
 
 interface Known {
-  readonly spec: ClientSpec;
+  readonly spec: ClientConfig;
   readonly ranges: readonly Range[];
   readonly bearer: BearerVerifier | null;
 }
@@ -151,7 +152,7 @@ class CredentialChecker implements OpenAuthenticator {
 }
 
 /** Comparable over reloads, and only within this process. */
-function standingOf(spec: ClientSpec): string {
+function standingOf(spec: ClientConfig): string {
   const text = JSON.stringify(spec, (_key, value: unknown) =>
     value instanceof Uint8Array ? Buffer.from(value).toString("hex") : value,
   );

@@ -2,7 +2,7 @@
 // key in the configuration, never by the token, so that a public key cannot be used as an HMAC secret.
 import { createPublicKey, createSecretKey, type KeyObject } from "node:crypto";
 import { type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
-import type { BearerCheck } from "./clients.ts";
+import type { BearerCheck } from "../../policy/clients.ts";
 import { type KeyFetchPort, RemoteKeySet } from "./key-set.ts";
 
 const SYMMETRIC = ["HS256", "HS384", "HS512"];

@@ -1,7 +1,7 @@
 // Basic credentials (RFC 7617): read strictly, compared in constant time or by scrypt.
 import { createHash, scrypt, timingSafeEqual } from "node:crypto";
+import type { PasswordCheck } from "../../policy/clients.ts";
 import { ProxyError } from "../../shared/errors.ts";
-import type { PasswordCheck } from "./clients.ts";
 
 export interface BasicCredential {
   readonly user: string;

@@ -9,16 +9,16 @@ import {
   type OpenAuthenticator,
   openAuthenticator,
 } from "../../../src/edge/auth/authenticator.ts";
-import type { BearerCheck, ClientSpec } from "../../../src/edge/auth/clients.ts";
 import type { KeyFetchPort } from "../../../src/edge/auth/key-set.ts";
 import type { ConnectionFacts } from "../../../src/exchange/exchange.ts";
+import type { BearerCheck, ClientConfig } from "../../../src/policy/clients.ts";
 import { ProxyError } from "../../../src/shared/errors.ts";
 
 const lookup: LookupFunction = (_host, options, done) =>
   options.all ? done(null, [{ address: "127.0.0.1", family: 4 }]) : done(null, "127.0.0.1", 4);
 const OPEN: KeyFetchPort = { lookup, refusal: () => null, roots: null };
 const NOW = 1_800_000_000_000;
-const client = (name: string, more: Partial<ClientSpec>): ClientSpec => ({
+const client = (name: string, more: Partial<ClientConfig>): ClientConfig => ({
   name,
   password: null,
   bearer: null,
@@ -50,7 +50,7 @@ const opened: { close(): unknown }[] = [];
 afterEach(() => {
   for (const o of opened.splice(0)) o.close();
 });
-function open(clients: ClientSpec[], more: Partial<AuthenticatorOptions> = {}): OpenAuthenticator {
+function open(clients: ClientConfig[], more: Partial<AuthenticatorOptions> = {}): OpenAuthenticator {
   const options = { clients, required: false, keys: OPEN, now: () => NOW, brake: { free: 1000 }, ...more };
   const authenticator = openAuthenticator(options);
   opened.push(authenticator);

@@ -1,6 +1,6 @@
-// What the authenticator needs to know of each client that the policy file names: the same shapes as `config/loaded.ts`.
+// Who may speak, and how it is known: one entry of `clients` as the policy file means it.
 
-/** How a password is kept: plain (compared in constant time), or as scrypt's output. */
+/** How a Basic password is checked: against itself in constant time, or against a scrypt hash. */
 export type PasswordCheck =
   | { readonly kind: "plain"; readonly password: string }
   | {
@@ -12,31 +12,36 @@ export type PasswordCheck =
       readonly hash: Uint8Array;
     };
 
-/** Where the key of a bearer token comes from, and what the token must say. Exactly one of the three keys is set. */
 export interface BearerCheck {
+  /** Exactly one of the three is set. */
   readonly secret: string | null;
-  /** PEM (SPKI or certificate) or a JWK in JSON. */
   readonly publicKey: string | null;
   readonly jwks: string | null;
   readonly issuer: string | null;
   readonly audience: readonly string[] | null;
-  /** Empty: those that fit the kind of key. */
   readonly algorithms: readonly string[];
   /** The `sub` that the token must carry, or null: any. */
   readonly subject: string | null;
 }
 
-/** An address range: `bits` leading bits of `address`. */
+/** An address range: `bits` leading bits of `address` (canonical text). */
 export interface Cidr {
   readonly address: string;
   readonly bits: number;
 }
 
-/** A client, in the order of the file. Address and certificate also narrow a credential that stands beside them. */
-export interface ClientSpec {
+export interface CertificateCheck {
+  /** SHA-256 of the DER, lower-case hex without colons, or null. */
+  readonly fingerprint: string | null;
+  /** A subject alternative name or common name, or null. */
+  readonly name: string | null;
+}
+
+/** One entry of `clients`, in the order of the file: the first that matches is who is speaking. */
+export interface ClientConfig {
   readonly name: string;
   readonly password: PasswordCheck | null;
   readonly bearer: BearerCheck | null;
   readonly addresses: readonly Cidr[];
-  readonly certificate: { readonly fingerprint: string | null; readonly name: string | null } | null;
+  readonly certificate: CertificateCheck | null;
 }
