@@ -1,5 +1,5 @@
 // `sallyport start`: the house, until a signal ends it.
-import { dirname } from "node:path";
+import { dirname, isAbsolute, relative } from "node:path";
 import { Command } from "commander";
 import { openControl } from "../roles/control.ts";
 import type { House, HouseOptions } from "../roles/house.ts";
@@ -117,13 +117,13 @@ export function banner(house: Pick<House, "addresses" | "facts">, version: strin
   const rows: [string, string, string][] = [
     ["proxy", addresses.proxy, ""],
     ["admin", addresses.admin ?? "off", addresses.admin === null ? "" : "/healthz /readyz /metrics"],
-    ["policy", facts.policyFile, policyRemark(facts.policyFile)],
+    ["policy", seen(facts.policyFile), policyRemark(facts.policyFile)],
     [
       "CA",
-      facts.caFile,
+      seen(facts.caFile),
       `SHA-256 ${facts.caFingerprint}${facts.caCreated ? "  (created now; the key is readable by you alone)" : ""}`,
     ],
-    ["audit", facts.auditFile, "npx sallyport audit tail"],
+    ["audit", seen(facts.auditFile), "npx sallyport audit tail"],
     ["roots", facts.rootsFrom, ""],
     ["try", "npx sallyport run -- curl -sS https://example.com", ""],
   ];
@@ -134,6 +134,12 @@ export function banner(house: Pick<House, "addresses" | "facts">, version: strin
   });
   const warnings = facts.warnings.map((w) => `  ${errorColours.yellow("warning")}  ${safeText(w)}`);
   return [colours.bold(`sallyport ${version}`), ...lines, ...warnings].join("\n");
+}
+
+/** A path as one would type it here: below the working directory it is relative. */
+function seen(path: string): string {
+  const here = relative(process.cwd(), path);
+  return here === "" || here.startsWith("..") || isAbsolute(here) ? path : here;
 }
 
 const policyRemark = (file: string): string =>
