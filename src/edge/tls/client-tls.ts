@@ -3,7 +3,7 @@ import type { SecureContext, TLSSocket, TLSSocketOptions, TlsOptions } from "nod
 import { createSecureContext } from "node:tls";
 import { ProxyError } from "../../shared/errors.ts";
 import { peerCertificate } from "./peer-certificate.ts";
-import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS } from "./tls-suites.ts";
+import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS, SERVER_OPTIONS } from "./tls-suites.ts";
 
 /**
  * Options for `new tls.TLSSocket(socket, …)` inside CONNECT. `context` from the leaf cache; `alpn` in our order of
@@ -41,6 +41,7 @@ export function proxyPortTls(tls: ProxyPortTls): TlsOptions {
     maxVersion: MAX_VERSION,
     ciphers: SERVER_CIPHERS,
     honorCipherOrder: true,
+    secureOptions: SERVER_OPTIONS,
     ALPNProtocols: ["http/1.1"],
     handshakeTimeout: HANDSHAKE_MS,
   };

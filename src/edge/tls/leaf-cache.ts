@@ -4,7 +4,7 @@
 import { createSecureContext, type SecureContext } from "node:tls";
 import { BoundedMap } from "./bounded-map.ts";
 import type { Ca, Leaf } from "./ca.ts";
-import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS } from "./tls-suites.ts";
+import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS, SERVER_OPTIONS } from "./tls-suites.ts";
 
 const DAY_MS = 86_400_000;
 
@@ -94,4 +94,5 @@ const contextOf = (leaf: Leaf): SecureContext =>
     maxVersion: MAX_VERSION,
     ciphers: SERVER_CIPHERS,
     honorCipherOrder: true,
+    secureOptions: SERVER_OPTIONS,
   });

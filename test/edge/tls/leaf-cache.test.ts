@@ -174,6 +174,20 @@ describe("contexts of the cache, by real handshakes", () => {
     server.close();
   });
 
+  test("no second handshake on a connection (B13)", async () => {
+    const server = await intercepting(await cacheOf().cache.contextFor("a.example"));
+    const options = { host: "127.0.0.1", port: server.port, ca: ca.certificatePem, servername: "a.example" };
+    const refused = await new Promise<Error | null>((resolve, reject) => {
+      const socket = connect({ ...options, maxVersion: "TLSv1.2" }, () => {
+        socket.once("error", resolve);
+        socket.renegotiate({ rejectUnauthorized: true }, resolve);
+      });
+      socket.once("close", () => reject(new Error("closed")));
+    });
+    expect(refused?.message).toContain("no renegotiation");
+    server.close();
+  });
+
   test("early data is not taken (C9): the tickets allow none", async () => {
     const server = await intercepting(await cacheOf().cache.contextFor("a.example"));
     const args = ["s_client", "-connect", `127.0.0.1:${server.port}`, "-servername", "a.example", "-tls1_3"];
