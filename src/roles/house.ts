@@ -38,6 +38,7 @@ import { statusClassOf } from "../shared/metrics.ts";
 import { outcomeOf } from "../stages/audit.ts";
 import { theLine } from "../stages/index.ts";
 import type { HouseFacts } from "./control.ts";
+import { countedSink } from "./counted-sink.ts";
 import { watchFiles } from "./file-watch.ts";
 import { type InForce, loadInForce } from "./in-force.ts";
 import { version } from "./version.ts";
@@ -192,7 +193,8 @@ class RunningHouse implements House {
         content: { decoders: contentDecoders },
       }),
     );
-    const { wheel, sink } = this;
+    const { wheel } = this;
+    const sink = countedSink(this.sink, this.metrics);
     const shared = { wheel, sink, clock: CLOCK, open: this.open_ };
     const upgrades = { ...shared, secrets: () => this.inForce.config.secretValues, assembly: new Assembly() };
     this.services = {
@@ -256,10 +258,7 @@ class RunningHouse implements House {
         ...admin,
         log: this.log,
         ready: () => this.ready(),
-        scrape: async () => ({
-          contentType: this.metrics.registry.contentType,
-          text: await this.metrics.registry.metrics(),
-        }),
+        scrape: () => this.metrics.scrape(),
       });
     }
     this.addresses = {

@@ -1,6 +1,13 @@
 // The metrics port with Prometheus behind it. The hot path only adds to plain numbers; prom-client sees them at a scrape.
 import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
-import type { ConnectionSide, HandshakeResult, Metrics, RequestFigures } from "../../shared/metrics.ts";
+import type { AuditRecord } from "../../audit/record.ts";
+import {
+  type ConnectionSide,
+  type HandshakeResult,
+  type Metrics,
+  type RequestFigures,
+  statusClassOf,
+} from "../../shared/metrics.ts";
 import { LabelNames } from "./label-names.ts";
 import { LatencyHistogram } from "./latency-histogram.ts";
 
@@ -77,16 +84,24 @@ export class PrometheusMetrics implements Metrics {
     const clientLabel = this.clients.labelOf(client);
     const ruleLabel = this.rules.labelOf(rule);
     this.countRequest(clientLabel, statusClass, ruleLabel, decision);
-    let bytes = this.bytes.get(clientLabel);
-    if (bytes === undefined) {
-      bytes = { sent: 0, received: 0 };
-      this.bytes.set(clientLabel, bytes);
-    }
-    bytes.sent += figures.bytesSent;
-    bytes.received += figures.bytesReceived;
+    this.countBytes(clientLabel, figures.bytesSent, figures.bytesReceived);
     if (reason) add(this.reasons, reason);
     this.proxyTime.record(decision, figures.proxySeconds);
     this.totalTime.record(decision, figures.totalSeconds);
+  }
+
+  /**
+   * What ended and was no exchange. A CONNECT or a connection that was refused or failed counts as a request, so that most refusals
+   * of HTTPS are among the others; one that was opened does not, since the requests inside it do. Of what followed an upgrade, which
+   * was a request itself, only the bytes are new.
+   */
+  recorded(record: AuditRecord): void {
+    const { kind, client, status, rule, decision, reason, sent, received } = record;
+    if (reason !== null) add(this.reasons, reason);
+    const clientLabel = this.clients.labelOf(client);
+    if (kind === "upgrade") this.countBytes(clientLabel, sent.bytes, received.bytes);
+    else if (status === null || status >= 400)
+      this.countRequest(clientLabel, statusClassOf(status), this.rules.labelOf(rule), decision);
   }
 
   connectionOpened(side: ConnectionSide): void {
@@ -147,10 +162,20 @@ export class PrometheusMetrics implements Metrics {
     }
   }
 
+  private countBytes(client: string, sent: number, received: number): void {
+    let bytes = this.bytes.get(client);
+    if (bytes === undefined) {
+      bytes = { sent: 0, received: 0 };
+      this.bytes.set(client, bytes);
+    }
+    bytes.sent += sent;
+    bytes.received += received;
+  }
+
   private exposeRequests(): void {
     this.counter(
       "sallyport_requests_total",
-      "Exchanges that are over",
+      "Exchanges that are over, and what was refused before it became one",
       ["client", "status", "rule", "decision"],
       (c) => {
         for (const { labels, count } of this.requests.values()) c.inc(labels, count);
@@ -162,7 +187,7 @@ export class PrometheusMetrics implements Metrics {
         c.inc({ client, direction: "received" }, received);
       }
     });
-    this.counter("sallyport_failures_total", "Exchanges that were refused or failed, by reason", ["reason"], (c) => {
+    this.counter("sallyport_failures_total", "What was refused or failed, by reason", ["reason"], (c) => {
       for (const [reason, count] of this.reasons) c.inc({ reason }, count);
     });
   }
