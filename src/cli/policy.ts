@@ -4,7 +4,8 @@ import { policyJsonSchema } from "../config/describe.ts";
 import { loadConfig } from "../config/load.ts";
 import { ConfigError, type ConfigProblem, type LoadedConfig, problemText } from "../config/loaded.ts";
 import { factsOf, runTests } from "../config/run-tests.ts";
-import { explainRequest } from "../policy/explain.ts";
+import { compileNetwork } from "../policy/addresses.ts";
+import { explainRequest, withAddresses } from "../policy/explain.ts";
 import { CommandError, colours, EXIT, print, printJson, safeText } from "./output.ts";
 
 interface Options {
@@ -80,7 +81,7 @@ const countText = (count: number): string => `${count} ${count === 1 ? "problem"
 function goodText({ policy }: LoadedConfig): string {
   const bare = policy.rules.some((rule) => rule.patterns.some((p) => p.port === null));
   const ports = bare ? "\na pattern without a port means 443 for https and 80 for http, never any port" : "";
-  return `${policy.rules.length} rules, default ${policy.defaultAction}, version ${policy.version}${ports}`;
+  return `${policy.rules.length} ${policy.rules.length === 1 ? "rule" : "rules"}, default ${policy.defaultAction}, version ${policy.version}${ports}`;
 }
 
 async function explain(method: string, url: string, options: Options): Promise<void> {
@@ -94,7 +95,7 @@ async function explain(method: string, url: string, options: Options): Promise<v
   const facts = factsOf(method, url, as ?? null);
   if (facts === null) throw new CommandError(`${method} ${url} is not METHOD URL, such as GET https://example.com/`);
   if (method === "CONNECT") return explainConnect(config, facts, options);
-  const explanation = explainRequest(config.policy, facts);
+  const explanation = explainRequest(config.policy, facts, compileNetwork(config.network.allow));
   if (options.json) printJson(explanation);
   else print(explanation.text.split("\n").map(safeText).join("\n"));
   process.exitCode = explanation.allowed ? EXIT.done : EXIT.no;
@@ -105,7 +106,9 @@ function explainConnect(
   facts: Parameters<LoadedConfig["policy"]["decideConnect"]>[0],
   options: Options,
 ): void {
-  const { kind, outcome, rule, reason, message } = config.policy.decideConnect(facts);
+  const network = compileNetwork(config.network.allow);
+  const decision = withAddresses(config.policy.decideConnect(facts), facts.host, network);
+  const { kind, outcome, rule, reason, message } = decision;
   if (options.json) printJson({ kind, outcome, rule, reason, message });
   else print(safeText(`${kind}  CONNECT ${facts.host}:${facts.port}  ${rule ?? "the default"}  ${message}`.trimEnd()));
   process.exitCode = kind === "refuse" ? EXIT.no : EXIT.done;

@@ -1,6 +1,7 @@
 // The `tests:` of policy files: requests with the decision that they must get.
 import { parseAbsoluteTarget, parseConnectTarget } from "../http/target.ts";
-import { explainRequest } from "../policy/explain.ts";
+import { compileNetwork, type NetworkPolicy } from "../policy/addresses.ts";
+import { explainRequest, withAddresses } from "../policy/explain.ts";
 import type { RequestFacts } from "../policy/types.ts";
 import type { LoadedConfig, PolicyTest } from "./loaded.ts";
 
@@ -26,20 +27,23 @@ export function factsOf(method: string, url: string, client: string | null): Req
   return { client, address: NOBODY, method, ...target, insideConnect: false };
 }
 
+type Tested = Pick<LoadedConfig, "policy" | "clients" | "network">;
+
 /** Runs every test of a configuration. */
-export function runTests(config: Pick<LoadedConfig, "policy" | "tests" | "clients">): TestResult[] {
+export function runTests(config: Tested & Pick<LoadedConfig, "tests">): TestResult[] {
+  const network = compileNetwork(config.network.allow);
   return config.tests.map((test) => {
-    const message = outcomeOf(config, test);
+    const message = outcomeOf(config, network, test);
     return { test, passed: message === "", message };
   });
 }
 
-function outcomeOf(config: Pick<LoadedConfig, "policy" | "clients">, test: PolicyTest): string {
+function outcomeOf(config: Tested, network: NetworkPolicy, test: PolicyTest): string {
   if (test.as !== null && !config.clients.some((c) => c.name === test.as)) return `no client is called ${test.as}`;
   const [method = "", url = ""] = test.request.split(" ");
   const facts = factsOf(method, url, test.as);
   if (facts === null) return `${test.request} is not METHOD URL`;
-  const got = decisionOf(config, facts, method);
+  const got = decisionOf(config, network, facts, method);
   const kinds = got.kind === "refuse" ? "deny" : got.kind;
   const fits = test.expect === got.outcome || test.expect === kinds;
   if (!fits)
@@ -48,9 +52,9 @@ function outcomeOf(config: Pick<LoadedConfig, "policy" | "clients">, test: Polic
   return `expected rule ${test.rule ?? "null (the default)"}, but ${got.rule ?? "the default"} decided`;
 }
 
-function decisionOf(config: Pick<LoadedConfig, "policy">, facts: RequestFacts, method: string) {
-  if (method === "CONNECT") return config.policy.decideConnect(facts);
-  const explained = explainRequest(config.policy, facts);
-  const kind = explained.connect?.kind ?? null;
+function decisionOf(config: Tested, network: NetworkPolicy, facts: RequestFacts, method: string) {
+  if (method === "CONNECT") return withAddresses(config.policy.decideConnect(facts), facts.host, network);
+  const explained = explainRequest(config.policy, facts, network);
+  const kind = explained.allowed ? (explained.connect?.kind ?? null) : "refuse";
   return { kind, outcome: explained.outcome, rule: explained.rule, message: explained.message };
 }

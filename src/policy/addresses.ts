@@ -1,4 +1,5 @@
 // Which addresses and names may be dialled: public ones, and what `network.allow` of the policy file opens on purpose.
+import { canonicalIp } from "../http/ip-address.ts";
 import { canonicalHost } from "../http/target.ts";
 import { ProxyError } from "../shared/errors.ts";
 import { type AddressClass, addressGroups, classifyAddress, type Groups, sharesPrefix } from "./address-class.ts";
@@ -35,6 +36,40 @@ export interface NetworkPolicy {
 interface Range {
   readonly base: Groups;
   readonly bits: number;
+}
+
+/** The addresses of localhost and the names below it, which are never resolved (RFC 6761 section 6.3). */
+const LOOPBACK: readonly string[] = ["127.0.0.1", "::1"];
+
+/** Of the loopback addresses those that are open, for a canonical host that stands for them; null for any other host. */
+export function openLoopback(host: string, network: NetworkPolicy): readonly string[] | null {
+  if (host !== "localhost" && !host.endsWith(".localhost")) return null;
+  return LOOPBACK.filter((address) => network.permits(address).allowed);
+}
+
+/**
+ * Why a canonical host is closed, as far as that can be told without resolving it: addresses, metadata names, localhost.
+ * Null: it is not, or its addresses will tell. Own listeners are the guard's to refuse.
+ */
+export function closedHost(host: string, network: NetworkPolicy): string | null {
+  const address = canonicalIp(host);
+  if (address !== null) return closedAddress(address, network);
+  if (!network.permitsName(host)) {
+    return `${host} is metadata; network.allow: [${host}] and its address would open it`;
+  }
+  // Opening one of the two is enough to reach localhost.
+  if (openLoopback(host, network)?.length !== 0) return null;
+  return `${network.permits(LOOPBACK[0] as string).why} (an address of ${host})`;
+}
+
+function closedAddress(address: string, network: NetworkPolicy): string | null {
+  const { class: addressClass, embedded } = classifyAddress(address);
+  // A public IPv4 address written inside an IPv6 one would pass the rules for the former; only DNS64 has a use for it.
+  if (addressClass === "public" && embedded !== null) {
+    return `${address} is transition (${embedded} inside); write ${embedded}`;
+  }
+  const answer = network.permits(address);
+  return answer.allowed ? null : answer.why;
 }
 
 /** What one entry of `network.allow` means, or a sentence about what is wrong with it. */

@@ -1,6 +1,7 @@
 // Why a decision is what it is: the rule that decided, and why each other rule did not, as data and as text.
 import { canonicalPath } from "../http/path.ts";
 import { canonicalHost } from "../http/target.ts";
+import { closedHost, type NetworkPolicy } from "./addresses.ts";
 import type { CompiledRule, Query, Target } from "./compiled.ts";
 import { allowsPath, couldMatchPort, deniesPath, includesClient, isReporting, matchesHead } from "./compiled.ts";
 import type { CompiledPolicy } from "./decide.ts";
@@ -36,14 +37,16 @@ export interface Explanation {
 
 /**
  * Explains what happens to a request. For https the CONNECT that comes first is explained as well; a request that ends in
- * a blind tunnel is then decided by the tunnel's rule.
+ * a blind tunnel is then decided by the tunnel's rule. `network`: what an allowed request may not reach all the same is told
+ * as far as nothing has to be resolved for it.
  */
-export function explainRequest(policy: CompiledPolicy, facts: RequestFacts): Explanation {
+export function explainRequest(policy: CompiledPolicy, facts: RequestFacts, network: NetworkPolicy): Explanation {
   const connect = facts.scheme === "https" ? policy.decideConnect(facts) : null;
   const inside = connect?.kind === "intercept";
   const settled = connect !== null && connect.kind !== "intercept";
   const seen = { ...facts, insideConnect: facts.insideConnect || inside };
-  const decision: Decision = settled ? fromConnect(connect) : policy.decide(seen);
+  const decided: Decision = settled ? fromConnect(connect) : policy.decide(seen);
+  const decision = withAddresses(decided, facts.host, network);
   const host = canonicalHost(facts.host);
   const canonical = canonicalPath(facts.path);
   const readings = readPath(facts.path, canonical);
@@ -68,6 +71,18 @@ export function explainRequest(policy: CompiledPolicy, facts: RequestFacts): Exp
   };
   return Object.freeze({ ...partial, text: explanationText(partial, facts, policy) });
 }
+
+/** The decision, or the refusal that the address check makes of it. */
+export function withAddresses<D extends Decided>(decision: D, host: string, network: NetworkPolicy): D {
+  const { to, via, redirect } = decision.plan;
+  if (decision.outcome === "deny" || redirect !== null) return decision;
+  const hosts = [to?.host ?? canonicalHost(host) ?? host, ...(via === null ? [] : [via.host])];
+  const closed = hosts.map((one) => closedHost(one, network)).find((why) => why !== null);
+  if (closed === undefined) return decision;
+  const refused = { outcome: "deny", reason: "address-prohibited", message: `${closed}.` } as const;
+  return { ...decision, ...refused, ...("allowed" in decision ? { allowed: false } : { kind: "refuse" }) };
+}
+type Decided = Pick<Decision, "outcome" | "plan" | "reason" | "message"> & ({ allowed: boolean } | { kind: string });
 
 const fromConnect = (c: ConnectDecision): Decision => ({
   allowed: c.kind !== "refuse",
@@ -98,11 +113,15 @@ function explainRule(
   const hit = misses.indexOf(null);
   const matched = hit < 0 ? null : (rule.patterns[hit]?.text ?? "");
   if (rule.id === decision.rule && decision.outcome !== "would-deny") {
-    return say("decides", `matches ${matched ?? "at CONNECT"}`);
+    const but = decision.reason === "address-prohibited" ? ", and the address check refuses" : "";
+    return say("decides", `matches ${matched ?? "at CONNECT"}${but}`);
   }
   if (rule.id === decision.rule) return say("reports", `matches ${matched ?? "at CONNECT"}, in report mode`);
   if (matched === null) return say("does-not-match", misses[0] ?? "it has no pattern");
   if (rule.kind === "deny" && isReporting(rule, query.now)) return say("reports", `matches ${matched}, in report mode`);
+  if (decision.rule === null && decision.reason === "address-prohibited") {
+    return say("loses", `matches ${matched}, and the address check refuses`);
+  }
   if (decision.rule === null) return say("loses", `matches ${matched}, but the request is refused before rules count`);
   return say("loses", `matches ${matched}, but ${decision.rule} ${decision.allowed ? "comes first" : "denies"}`);
 }

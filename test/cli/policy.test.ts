@@ -32,7 +32,7 @@ describe("policy", { timeout: 60_000 }, () => {
   it("check: 0 and a summary, or 2 and every problem", async () => {
     const good = await policy("check", join(policies, "strict.yaml"));
     expect(good).toMatchObject({ code: 0 });
-    expect(good.out).toMatch(/1 rules, default deny.*\n.*443 for https and 80 for http/);
+    expect(good.out).toMatch(/1 rule, default deny.*\n.*443 for https and 80 for http/);
     const file = join(mkdtempSync(join(tmpdir(), "sallyport-cli-")), "p.yaml");
     writeFileSync(file, "version: 1\nrulez: 1\nrules: [{ id: r }]\n");
     const bad = await policy("check", file, "--json");
@@ -55,6 +55,15 @@ describe("policy", { timeout: 60_000 }, () => {
     const no = await policy("explain", "DELETE", "https://api.github.com/repos/a/b", "--as", "github-mcp", ...c);
     expect(no.code).toBe(1);
     expect(no.out).toMatch(/no rule allows DELETE/);
+    const observe = ["-c", join(policies, "observe.yaml")];
+    for (const asked of [
+      ["GET", "http://169.254.169.254/"],
+      ["CONNECT", "169.254.169.254:443"],
+    ]) {
+      const closed = await policy("explain", ...asked, ...observe);
+      expect(closed.code).toBe(1);
+      expect(closed.out).toMatch(/169\.254\.169\.254 is metadata/);
+    }
     const wrong = await policy("explain", "GET", "api.github.com", ...c);
     expect(wrong).toMatchObject({ code: 2 });
     const nobody = await policy("explain", "GET", "https://a.example/", "--as", "nobody", ...c);

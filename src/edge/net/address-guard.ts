@@ -1,7 +1,7 @@
 // The one way from a host to addresses that may be dialled: resolved once, every answer classed, our own listeners never.
 import { canonicalIp } from "../../http/ip-address.ts";
 import { classifyAddress } from "../../policy/address-class.ts";
-import type { NetworkPolicy } from "../../policy/addresses.ts";
+import { closedHost, type NetworkPolicy, openLoopback } from "../../policy/addresses.ts";
 import { ProxyError } from "../../shared/errors.ts";
 
 /** An address that was checked; dial this, never the name. */
@@ -50,39 +50,20 @@ export class AddressGuard {
 
   /** The open addresses of a host that is never resolved; null for a name that is. */
   private literalAddresses(host: string, port: number): readonly string[] | null {
-    const address = canonicalIp(host);
-    if (address !== null) {
-      this.refuseOtherSpelling(address);
-      this.refuseClosed(address, port, "");
-      return [address];
-    }
-    if (!this.options.network().permitsName(host)) {
-      throw prohibited(`${host} is metadata; network.allow: [${host}] and its address would open it`);
-    }
-    return host === "localhost" || host.endsWith(".localhost") ? this.openLoopback(host, port) : null;
-  }
-
-  /** Of the two loopback addresses those that are open: opening one of them is enough to reach localhost. */
-  private openLoopback(host: string, port: number): readonly string[] {
     const network = this.options.network();
-    const opened = ["127.0.0.1", "::1"].filter((address) => network.permits(address).allowed);
-    if (opened.length === 0) this.refuseClosed("127.0.0.1", port, ` (an address of ${host})`);
-    for (const address of opened) this.refuseClosed(address, port, ` (an address of ${host})`);
-    return opened;
+    const closed = closedHost(host, network);
+    if (closed !== null) throw prohibited(closed);
+    const address = canonicalIp(host);
+    const addresses = address === null ? openLoopback(host, network) : [address];
+    const whose = address === null ? ` (an address of ${host})` : "";
+    for (const one of addresses ?? []) this.refuseClosed(one, port, whose);
+    return addresses;
   }
 
   private refuseClosed(address: string, port: number, whose: string): void {
     const answer = this.options.network().permits(address);
     if (!answer.allowed) throw prohibited(`${answer.why}${whose}`);
     if (this.isOwn(address, port)) throw prohibited(`${address} port ${port} is this proxy itself${whose}`);
-  }
-
-  /** A public IPv4 address written inside an IPv6 one would pass the rules for the former; only DNS64 has a use for it. */
-  private refuseOtherSpelling(address: string): void {
-    const { class: addressClass, embedded } = classifyAddress(address);
-    if (addressClass === "public" && embedded !== null) {
-      throw prohibited(`${address} is transition (${embedded} inside); write ${embedded}`);
-    }
   }
 
   private isOwn(address: string, port: number): boolean {
