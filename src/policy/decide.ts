@@ -133,14 +133,13 @@ export class CompiledPolicy implements Policy {
     const allow = this.#allows.first(host, query, couldAllow);
     if (allow !== null) {
       const { rule } = allow;
-      if (rule.tunnel === null) return intercept(outcome, would?.rule.id ?? rule.id, this.defaults);
+      if (rule.tunnel === null) return intercept(outcome, would?.rule.id ?? rule.id, rule.plan);
       // A deny that speaks of methods or paths can only be kept by looking inside.
       if (this.#denies.first(host, query, deniesSome) === null) {
         return tunnelled(outcome, would?.rule.id ?? rule.id, rule.tunnel, rule.plan);
       }
-      if (this.#allows.first(host, query, couldAllowInside) !== null) {
-        return intercept(outcome, would?.rule.id ?? rule.id, this.defaults);
-      }
+      const inside = this.#allows.first(host, query, couldAllowInside);
+      if (inside !== null) return intercept(outcome, would?.rule.id ?? rule.id, inside.rule.plan);
     }
     if (this.defaultAction === "allow") return intercept(outcome, would?.rule.id ?? null, this.defaults);
     if (now < this.#parts.defaultReportUntil) return intercept("would-deny", would?.rule.id ?? null, this.defaults);

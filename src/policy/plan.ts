@@ -92,3 +92,10 @@ export function compileTunnel(tunnel: TunnelDocument, limits: Limits): TunnelPla
     withoutSni: tunnel["without-sni"] ?? "deny",
   });
 }
+
+/** True when bytes that are not HTTP cannot be let through: they would lead around a redirect, or around filters that block. */
+export function wantsHttp({ redirect, content }: Plan): boolean {
+  if (redirect !== null) return true;
+  if (content === null || content.onUnscannable === "allow" || content.mode() === "report") return false;
+  return [...content.request.body, ...content.response.body].some((rule) => rule.action !== "report");
+}

@@ -128,7 +128,7 @@ export interface ConnectDecision {
   readonly message: string;
   /** Set when kind is `tunnel`. */
   readonly tunnel: TunnelPlan | null;
-  /** The plan of the tunnel rule (its `via`, `to`), or the defaults. */
+  /** The plan of the rule (its `via`, `to`), or the defaults. Requests inside an opened CONNECT get their own. */
   readonly plan: Plan;
 }
 

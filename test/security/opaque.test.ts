@@ -4,7 +4,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { sniff } from "../../src/edge/proxy/sniff.ts";
 import { startTestHouse, type TestHouse } from "../support/house.ts";
-import { type RawOrigin, startRawOrigin } from "../support/origin.ts";
+import { origins, type RawOrigin, startRawOrigin } from "../support/origin.ts";
 import { tunnelThrough } from "../support/raw-client.ts";
 
 /** A ClientHello with this SNI, in one record. */
@@ -100,5 +100,63 @@ rules:
     right.send(hello("localhost"));
     await origin.until((text) => text.length > from);
     right.destroy();
+  });
+});
+
+describe("`opaque: tunnel` and what the rule of the host wants", () => {
+  let origin: RawOrigin;
+  let next: RawOrigin;
+  let house: TestHouse;
+  beforeAll(async () => {
+    origin = await startRawOrigin(() => {});
+    next = await startRawOrigin(origins.answer("HTTP/1.1 200 OK\r\n\r\n"));
+    const rule = (id: string, more: string, from = "allow"): string =>
+      `  - { id: ${id}, ${from}: ["http://${id}.localhost:${origin.port}"], ${more} }\n`;
+    house = await startTestHouse({
+      policy: `server: { opaque: tunnel, header-timeout: 1s }
+network: { allow: [127.0.0.0/8] }
+rules:
+${rule("through", `via: "http://127.0.0.1:${next.port}"`)}${rule("elsewhere", 'redirect: { to: "https://a.example" }')}${rule("looked-at", "content: [{ block: { text: jewels } }]")}${rule("told", "content: [{ report: { text: jewels } }]")}${rule("small", "limits: { request: 10B }")}`,
+    });
+  });
+  afterAll(async () => {
+    await house.close();
+    await origin.close();
+    await next.close();
+  });
+  const opaque = async (name: string, text = "SSH-2.0-me\r\n jewels") => {
+    const client = await tunnelThrough(house.port, `${name}.localhost:${origin.port}`);
+    client.send(text);
+    return client;
+  };
+  const recordOf = async (name: string) =>
+    (await house.recordsWhere((r) => r.host === `${name}.localhost`, 2)).find((r) => r.parent !== null);
+
+  test("it goes through the next proxy", async () => {
+    const client = await opaque("through");
+    await next.until((text) => text.startsWith("CONNECT through.localhost:") && text.endsWith("jewels"));
+    expect(origin.text()).toBe("");
+    client.destroy();
+    expect((await recordOf("through"))?.origin?.via).toBe(`http://127.0.0.1:${next.port}`);
+  });
+
+  test.each(["elsewhere", "looked-at"])("a rule that cannot be kept without HTTP refuses: %s", async (name) => {
+    const client = await opaque(name);
+    expect(await client.closed()).not.toBe("open");
+    expect(await recordOf(name)).toMatchObject({ decision: "deny", reason: "opaque-protocol" });
+    expect(origin.text()).not.toContain("jewels");
+  });
+
+  test("a rule that only reports lets it pass", async () => {
+    const client = await opaque("told");
+    await origin.until((text) => text.includes("jewels"));
+    client.destroy();
+    expect(await recordOf("told")).toMatchObject({ uninspected: true });
+  });
+
+  test("the rule's own limit holds", async () => {
+    const client = await opaque("small", "SSH-2.0-123456789");
+    expect(await client.closed()).not.toBe("open");
+    expect(await recordOf("small")).toMatchObject({ reason: "tunnel-limit" });
   });
 });

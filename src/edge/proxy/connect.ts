@@ -76,7 +76,8 @@ export class Connect {
       this.decision = decision;
       if (decision.kind === "refuse") throw new ProxyError(decision.reason ?? "not-allowed", decision.message);
       const { plan } = decision;
-      if (plan.to === null && plan.via === null) services.checkLiteral(this.authority.host, this.authority.port);
+      // What goes elsewhere is checked where it goes.
+      if (plan.to === null && plan.redirect === null) services.checkLiteral(this.authority.host, this.authority.port);
       if (decision.kind === "tunnel") openTunnel(this, decision);
       else this.intercept();
     } catch (error) {

@@ -6,6 +6,7 @@ import tls from "node:tls";
 import { connectionRecord } from "../../audit/build.ts";
 import type { ConnectContext, ConnectionFacts } from "../../exchange/exchange.ts";
 import { canonicalHost } from "../../http/target.ts";
+import { wantsHttp } from "../../policy/plan.ts";
 import type { Reason } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { ClientConnection } from "./client-connection.ts";
@@ -78,12 +79,21 @@ export class InnerConnection {
   }
 
   private opaque(): void {
-    if (this.connect.conn.services.settings.opaque === "tunnel") {
-      this.leave();
-      opaqueTunnel(this.connect, this.socket, this.held);
-      return;
+    if (this.connect.conn.services.settings.opaque !== "tunnel") {
+      return this.fail(
+        "opaque-protocol",
+        "neither TLS nor HTTP inside CONNECT; `server.opaque: tunnel` would let it pass",
+      );
     }
-    this.fail("opaque-protocol", "neither TLS nor HTTP inside CONNECT; `server.opaque: tunnel` would let it pass");
+    const { decision } = this.connect;
+    if (decision !== null && wantsHttp(decision.plan)) {
+      return this.fail(
+        "opaque-protocol",
+        `neither TLS nor HTTP, and rule ${decision.rule} redirects or looks at content`,
+      );
+    }
+    this.leave();
+    opaqueTunnel(this.connect, this.socket, this.held);
   }
 
   // ---- TLS ------------------------------------------------------------------------------------------------------------

@@ -46,7 +46,8 @@ export function openTunnel(connect: Connect, decision: ConnectDecision): void {
 
 /** `server.opaque: tunnel`: what is neither TLS nor HTTP inside an opened CONNECT. The CONNECT has its record; this is another. */
 export function opaqueTunnel(connect: Connect, socket: net.Socket, rest: Buffer): void {
-  const limits = connect.conn.services.policy().defaults.limits;
+  const decision = connect.decision as ConnectDecision;
+  const { limits } = decision.plan;
   const plan: TunnelPlan = {
     reason: "opaque",
     bytesOut: limits.request,
@@ -55,7 +56,7 @@ export function opaqueTunnel(connect: Connect, socket: net.Socket, rest: Buffer)
     idle: limits.idle,
     withoutSni: "allow",
   };
-  new Tunnel(connect, plan, connect.decision as ConnectDecision, true).dial((route) => ({
+  new Tunnel(connect, plan, decision, true).dial((route) => ({
     client: socket,
     rest,
     route,
