@@ -127,7 +127,7 @@ class RunningHouse implements House {
       audit: () => ({
         lagRecords: this.sink.lag(),
         dropped: this.sink.dropped(),
-        unavailable: this.sink.unavailable !== null,
+        unavailable: this.sink.fault !== null,
       }),
     });
   }
@@ -272,7 +272,7 @@ class RunningHouse implements House {
     return readyReport({
       now: Date.now(),
       draining: this.draining,
-      audit: { unavailable: this.sink.unavailable, required: config.audit.required },
+      audit: { unavailable: this.sink.fault, required: config.audit.required },
       policy: { version: config.policy.version, failed: this.reloadFailed },
       caNotAfter: this.ca.notAfter,
     });
@@ -325,7 +325,7 @@ class RunningHouse implements House {
       this.ca = ca;
       this.log.addSecrets(next.config.secretValues);
       this.log.setLevel(next.config.server.logLevel);
-      this.sink.keep(next.config.audit.keep);
+      this.sink.change(next.config.audit);
       this.inForce = next;
       this.reloadFailed = null;
       this.pool.flush();

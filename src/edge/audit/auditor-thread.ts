@@ -12,8 +12,8 @@ export interface AuditorEvents {
   online?(): void;
   /** The thread died on its own; it is started again in a second. */
   died(error: Error): void;
-  /** What the thread must know after a restart: the data, and how far the journal is written. */
-  restart(): { readonly data: AuditorData; readonly wrote: ToAuditor };
+  /** What the thread must know after a restart: the data, how far the journal is written, and what it was asked and never answered. */
+  restart(): { readonly data: AuditorData; readonly messages: readonly ToAuditor[] };
 }
 
 /** A running thread, or one that is about to run again. */
@@ -66,9 +66,9 @@ export class AuditorThread {
   #died(error: Error): void {
     this.#events.died(error);
     this.#restart = setTimeout(() => {
-      const { data, wrote } = this.#events.restart();
+      const { data, messages } = this.#events.restart();
       [this.#worker, this.#exited] = this.#start(data);
-      this.send(wrote);
+      for (const message of messages) this.send(message);
     }, RESTART_MS);
   }
 }

@@ -117,7 +117,7 @@ export class Intake {
     // These were taken in, and only not deleted yet.
     for (const number of journalNumbers(this.#dir)) if (number < file) this.#remove(number);
     this.#lastSigned = Date.now();
-    this.#post({ type: "ready", head: store.sign(Date.now(), this.#key) });
+    this.#post({ type: "ready", head: store.sign(Date.now(), this.#key), file, offset });
   }
 
   /** Takes one batch in. True: there is more. */

@@ -23,7 +23,8 @@ export type ToAuditor =
   | { readonly type: "close" };
 
 export type FromAuditor =
-  | { readonly type: "ready"; readonly head: SignedHead | null }
+  /** The database is open; it holds everything up to here. */
+  | { readonly type: "ready"; readonly head: SignedHead | null; readonly file: number; readonly offset: number }
   /** Everything up to here is in the database. */
   | { readonly type: "taken"; readonly records: number; readonly file: number; readonly offset: number }
   | { readonly type: "head"; readonly head: SignedHead }

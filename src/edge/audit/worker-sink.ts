@@ -30,14 +30,16 @@ export interface AuditSinkOptions {
 }
 
 export interface HouseAuditSink extends AuditSink {
+  /** Why records cannot be kept now, whether or not the log is required; null: they can. */
+  readonly fault: string | null;
   /** Records that are in the journal and not yet in the database. */
   lag(): number;
   /** Records that were lost because the log could not be written. */
   dropped(): number;
   /** The newest signed head, or null before the first. */
   head(): SignedHead | null;
-  /** Changes the retention. */
-  keep(keep: Keep): void;
+  /** From now on. */
+  change(settings: Pick<AuditSinkOptions, "required" | "sync" | "keep">): void;
 }
 
 type Released = (written: boolean) => void;
@@ -70,6 +72,8 @@ export async function openAuditSink(options: AuditSinkOptions): Promise<HouseAud
 class WorkerSink implements HouseAuditSink {
   readonly #options: AuditSinkOptions;
   readonly #backlog: number;
+  #required: boolean;
+  #sync: AuditSinkOptions["sync"];
   #keep: Keep;
   readonly #unlock: () => void;
   readonly #journal: JournalWriter;
@@ -109,6 +113,8 @@ class WorkerSink implements HouseAuditSink {
 
   constructor(options: AuditSinkOptions, unlock: () => void, journal: JournalWriter) {
     this.#options = options;
+    this.#required = options.required;
+    this.#sync = options.sync;
     this.#keep = options.keep;
     this.#backlog = options.backlog ?? 256 * MIB;
     this.#unlock = unlock;
@@ -118,14 +124,17 @@ class WorkerSink implements HouseAuditSink {
       message: (message) => this.#receive(message),
       online: () => options.threadRuns?.(),
       died: (error) => this.#storeFailed(`the auditor's thread died: ${error.message}`),
-      restart: () => ({ data: this.#auditorData(), wrote: this.#wrote() }),
+      restart: () => ({ data: this.#auditorData(), messages: [this.#wrote(), ...this.#unflushed()] }),
     });
     this.#syncTimer = setInterval(() => this.#syncNow(), SYNC_MS);
     this.#syncTimer.unref();
   }
 
   get unavailable(): string | null {
-    if (!this.#options.required) return null;
+    return this.#required ? this.fault : null;
+  }
+
+  get fault(): string | null {
     if (this.#closed !== null) return "the audit log is closed";
     if (this.#writeFault !== null) return this.#writeFault;
     if (this.#storeFault !== null) return this.#storeFault;
@@ -154,7 +163,9 @@ class WorkerSink implements HouseAuditSink {
     return this.#head;
   }
 
-  keep(keep: Keep): void {
+  change({ required, sync, keep }: Pick<AuditSinkOptions, "required" | "sync" | "keep">): void {
+    this.#required = required;
+    this.#sync = sync;
     this.#keep = keep;
     this.#thread.send({ type: "keep", keep });
   }
@@ -199,8 +210,8 @@ class WorkerSink implements HouseAuditSink {
     this.#released = [];
     if (this.#writeFault !== null || !this.#write(lines, count)) {
       this.#keepSpare(lines, count);
-      this.#release(released, !this.#options.required);
-    } else if (this.#options.sync === "full") {
+      this.#release(released, !this.#required);
+    } else if (this.#sync === "full") {
       for (const callback of released) this.#unsynced.push(callback);
       this.#syncNow();
     } else this.#release(released, true);
@@ -218,7 +229,7 @@ class WorkerSink implements HouseAuditSink {
   }
 
   #write(lines: string, count: number): boolean {
-    if (!this.#options.required && this.#unreadBytes > this.#backlog) return false;
+    if (!this.#required && this.#unreadBytes > this.#backlog) return false;
     let bytes: number;
     try {
       bytes = this.#journal.write(lines);
@@ -249,6 +260,10 @@ class WorkerSink implements HouseAuditSink {
     return { type: "wrote", ...this.#journal.position };
   }
 
+  #unflushed(): ToAuditor[] {
+    return [...this.#flushes.keys()].map((token) => ({ type: "flush", token }));
+  }
+
   #auditorData(): AuditorData {
     return { dir: this.#options.dir, keep: this.#keep, liveFile: this.#journal.position.file };
   }
@@ -256,7 +271,7 @@ class WorkerSink implements HouseAuditSink {
   #writeFailed(error: Error): void {
     const code = (error as NodeJS.ErrnoException).code ?? "error";
     if (this.#writeFault === null)
-      this.#options.log.error({ code, required: this.#options.required }, "the audit log cannot be written");
+      this.#options.log.error({ code, required: this.#required }, "the audit log cannot be written");
     this.#writeFault = `the audit log cannot be written (${code})`;
     this.#retryTimer ??= setTimeout(() => {
       this.#retryTimer = null;
@@ -304,6 +319,8 @@ class WorkerSink implements HouseAuditSink {
     else if (message.type === "head") this.#head = message.head;
     else if (message.type === "ready") {
       this.#head = message.head;
+      // A thread that died may have taken in more than it could say.
+      this.#taken(0, message.file, message.offset);
       this.#storeRecovered();
     } else if (message.type === "flushed") {
       this.#flushes.get(message.token)?.();
@@ -348,7 +365,7 @@ class WorkerSink implements HouseAuditSink {
       // EBADF: the journal was rotated meanwhile, which brings the old file to the disk itself.
       const failed = error !== null && (error as NodeJS.ErrnoException).code !== "EBADF";
       if (failed) this.#writeFailed(error);
-      this.#release(waiting, !failed || !this.#options.required);
+      this.#release(waiting, !failed || !this.#required);
       if (this.#unsynced.length > 0) this.#syncNow();
     });
   }

@@ -1,4 +1,6 @@
+import { once } from "node:events";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import type { Worker } from "node:worker_threads";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { databaseFile, FolderInUse, journalFolder } from "../../../src/edge/audit/folder.ts";
@@ -111,6 +113,63 @@ test("a damaged database is refused at the start, with what to do, and the folde
   await sink.close();
   expect(countIn(dir)).toBe(1);
 });
+
+/** Opens a sink, and hands out the thread that it started. */
+async function withThread(dir: string, changes: Parameters<typeof sinkOptions>[1] = {}) {
+  const options = sinkOptions(dir, changes);
+  const begun = once(process, "worker") as Promise<[Worker]>;
+  const sink = await openAuditSink(options);
+  return { sink, thread: (await begun)[0], heard: options.heard };
+}
+
+test("the auditor's thread dies: no traffic until a new one runs, which takes in what was written meanwhile, once", async () => {
+  const dir = aFolder();
+  const { sink, thread, heard } = await withThread(dir);
+  for (let i = 0; i < 50; i++) sink.append(aRecord());
+  await sink.flush();
+  const asked = sink.flush(); // perhaps never answered by that thread
+  await thread.terminate();
+  await until(() => sink.unavailable !== null);
+  expect(sink.unavailable).toMatch(/thread/);
+  const written = await new Promise((resolve) => sink.append(aRecord(), resolve));
+  expect(written).toBe(true);
+  await Promise.all([asked, sink.flush()]);
+  expect(sink.unavailable).toBeNull();
+  expect(sink.lag()).toBe(0);
+  expect(heard.map((h) => h.message).join()).toMatch(/cannot be written.*died|ended/);
+  await sink.close();
+  expect(countIn(dir)).toBe(51);
+  expect(verified(dir)).toBeNull();
+}, 20_000);
+
+test("closing while there is no thread: at once, and the next opening takes in the rest", async () => {
+  const dir = aFolder();
+  const { sink, thread } = await withThread(dir);
+  await sink.flush();
+  await thread.terminate();
+  sink.append(aRecord());
+  const started = performance.now();
+  await sink.close();
+  expect(performance.now() - started).toBeLessThan(5_000);
+  const again = await openAuditSink(sinkOptions(dir));
+  await again.close();
+  expect(countIn(dir)).toBe(1);
+});
+
+test("whether the log is required changes under a running house, and a fault is told either way", async () => {
+  const dir = aFolder();
+  const { sink, thread } = await withThread(dir, { required: false });
+  await sink.flush();
+  await thread.terminate();
+  await until(() => sink.fault !== null);
+  expect(sink.unavailable).toBeNull();
+  sink.change({ required: true, sync: "full", keep: { age: null, size: null } });
+  expect(sink.unavailable).toBe(sink.fault);
+  await until(() => sink.fault === null);
+  expect(await new Promise((resolve) => sink.append(aRecord(), resolve))).toBe(true);
+  await sink.close();
+  expect(countIn(dir)).toBe(1);
+}, 20_000);
 
 test("another process may prune while records are written", async () => {
   const dir = aFolder();
