@@ -3,7 +3,9 @@ import { createHash } from "node:crypto";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compilePolicy } from "../policy/compile.ts";
+import type { PolicyDocument } from "../policy/document.ts";
 import { Findings, PolicyError } from "../policy/problems.ts";
+import { fittingParts } from "./fitting-parts.ts";
 import { schemaProblems } from "./issues.ts";
 import { ConfigError, type ConfigProblem, type LoadedConfig, type PolicyTest, type Source } from "./loaded.ts";
 import { MergedDocument } from "./merge.ts";
@@ -52,8 +54,8 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const lenient = options.secrets === "placeholder";
   await readSecrets(merged, outside, secrets, lenient, report);
   const tree = await putIn(merged, outside, secrets, lenient, report);
-  const document = validate(tree, report);
-  return assemble(document, { options, cwd, outside, sources, merged, secrets, report, lenient });
+  const assembly = { options, cwd, outside, sources, merged, secrets, report, lenient };
+  return assemble(await validate(tree, assembly), assembly);
 }
 
 /** The files and what they include, each once, in order. */
@@ -87,30 +89,27 @@ async function readSources(files: readonly string[], outside: Outside): Promise<
   return sources;
 }
 
-function validate(tree: unknown, report: Report): ConfigDocument {
+async function validate(tree: unknown, a: Assembly): Promise<ConfigDocument> {
+  const { report } = a;
   const parsed = configSchema.safeParse(tree);
   if (parsed.success) return parsed.data;
   for (const p of schemaProblems(parsed.error.issues, tree)) report.problem(p.path, p.message, p.key);
-  // What is well formed is compiled all the same, so that its problems are told at once.
-  tellMore(tree, report);
+  await tellMore(tree as Record<string, unknown>, a);
   report.throwIfAny();
   throw parsed.error;
 }
 
-/** Problems of patterns and names in those rules that fit the schema, although the document as a whole does not. */
-function tellMore(tree: unknown, report: Report): void {
-  const whole = tree as Record<string, unknown>;
-  const clients = Object.keys((whole.clients as object | undefined) ?? {});
-  const list = Array.isArray(whole.rules) ? (whole.rules as unknown[]) : [];
-  for (const [i, rule] of list.entries()) {
-    const parsed = configSchema.safeParse({ version: 1, rules: [rule] });
-    if (!parsed.success) continue;
-    try {
-      compilePolicy({ ...policyPart(parsed.data), clients }, { version: "", now: () => 0 });
-    } catch (error) {
-      if (!(error instanceof PolicyError)) throw error;
-      for (const p of error.problems) report.problem(["rules", i, ...p.path.slice(2)], p.message);
-    }
+/** Problems of those parts that fit the schema, although the document as a whole does not: they are told at once. */
+async function tellMore(tree: Record<string, unknown>, a: Assembly): Promise<void> {
+  const { document, ruleAt, clients } = fittingParts(tree);
+  const findings = new Findings();
+  const settings = await finishSettings(document, a, findings);
+  const policy = tryCompile({ ...policyPart(document), clients }, "", () => 0, a.secrets, findings);
+  checkNetwork(document, settings, policy, findings);
+  for (const { path, message } of findings.problems) {
+    const [section, index, ...rest] = path;
+    const at = section === "rules" ? [section, ruleAt[index as number] as number, ...rest] : path;
+    a.report.problem(at, message);
   }
 }
 
@@ -132,7 +131,7 @@ async function assemble(document: ConfigDocument, a: Assembly): Promise<LoadedCo
   const settings = await finishSettings(document, a, findings);
   const sources: Source[] = a.sources.map(({ file, sha256 }) => ({ file, sha256 }));
   const now = a.options.now ?? Date.now;
-  const policy = tryCompile(document, versionOf(sources), now, secrets, findings);
+  const policy = tryCompile(policyPart(document), versionOf(sources), now, secrets, findings);
   checkNetwork(document, settings, policy, findings);
   report.take(findings);
   report.throwIfAny();
@@ -158,14 +157,14 @@ async function assemble(document: ConfigDocument, a: Assembly): Promise<LoadedCo
 }
 
 function tryCompile(
-  document: ConfigDocument,
+  document: PolicyDocument,
   version: string,
   now: () => number,
   secrets: SecretValues,
   findings: Findings,
 ) {
   try {
-    return compilePolicy(policyPart(document), { version, now, secrets: secrets.named() });
+    return compilePolicy(document, { version, now, secrets: secrets.named() });
   } catch (error) {
     if (!(error instanceof PolicyError)) throw error;
     findings.problems.push(...error.problems);

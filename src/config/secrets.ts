@@ -1,13 +1,12 @@
 // Secrets: where they come from, and that they never get into a message.
 import { dirname, resolve } from "node:path";
+import { KnownSecrets } from "../shared/known-secrets.ts";
+import { SHORTEST_HIDDEN } from "../shared/secret-spellings.ts";
 import type { MergedDocument } from "./merge.ts";
 import { type Outside, withoutLineEnd } from "./outside.ts";
 import type { Report } from "./report.ts";
 import type { ConfigDocument } from "./schema.ts";
 import { secretSchema } from "./server-schema.ts";
-
-/** Shorter values stand in innocent text as well: taking them out of logs would garble everything. */
-const SHORTEST = 6;
 
 /** Every secret value that was seen while loading. */
 export class SecretValues {
@@ -33,7 +32,7 @@ export class SecretValues {
   }
 
   add(value: string): void {
-    if (value.length >= SHORTEST) this.#values.add(value);
+    if (value.length >= SHORTEST_HIDDEN) this.#values.add(value);
   }
 
   /** Those that the document itself holds: passwords and keys that were not written as references. */
@@ -64,11 +63,9 @@ export class SecretValues {
     return [...this.#named].map(([name, value]) => ({ name, value }));
   }
 
-  /** The text without any secret. */
+  /** The text without any secret, in any spelling. For problems, which are few. */
   scrub(text: string): string {
-    let clean = text;
-    for (const value of this.#values) clean = clean.replaceAll(value, "(secret)");
-    return clean;
+    return new KnownSecrets([...this.#values]).redact(text);
   }
 }
 
@@ -104,8 +101,11 @@ export async function readSecrets(
       const value = await readSecret(parsed.data, dirname(merged.origin(at).source.file), outside, lenient);
       if (value === null) return;
       if (value === "") throw new Error("it is empty");
-      if (value.length < SHORTEST)
-        report.warn(at, `the secret ${name} is shorter than ${SHORTEST} characters and is not taken out of logs`);
+      if (value.length < SHORTEST_HIDDEN)
+        report.warn(
+          at,
+          `the secret ${name} is shorter than ${SHORTEST_HIDDEN} characters and is not taken out of logs`,
+        );
       secrets.set(name, value);
     } catch (error) {
       if (!lenient) report.problem(at, `the secret ${name}: ${(error as Error).message}`);

@@ -1,5 +1,5 @@
 // What is valid but probably not meant: warnings of `policy check`.
-import type { CompiledRule } from "./compiled.ts";
+import { type CompiledRule, isReporting } from "./compiled.ts";
 import { coversPattern, coversWho } from "./cover.ts";
 import type { PolicyDocument, RuleDocument } from "./document.ts";
 import { matchesHost } from "./match.ts";
@@ -17,7 +17,7 @@ export function lint(document: PolicyDocument, rules: readonly CompiledRule[], f
       const where = [...at, rule.kind, i];
       lintName(pattern, where, findings);
       lintWildcard(pattern, rule, rules, where, findings);
-      lintShadow(pattern, i, rule, rules, where, findings);
+      lintShadow(pattern, i, rule, rules, where, findings, now);
     });
     if (rule.tunnel !== null) lintTunnel(rule, rules, at, findings);
   });
@@ -97,13 +97,14 @@ function lintShadow(
   rules: readonly CompiledRule[],
   at: DocumentPath,
   findings: Findings,
+  now: number,
 ): void {
   if (rule.patterns.some((other, i) => i < index && coversPattern(other, pattern))) {
     findings.warn(at, `${pattern.text} is covered by an earlier pattern of this rule`);
     return;
   }
   for (const other of rules) {
-    if (other === rule || other.reportUntil !== 0 || !coversWho(other, rule)) continue;
+    if (other === rule || isReporting(other, now) || !coversWho(other, rule)) continue;
     // A tunnel rule does not match inside an intercepted connection, so it shadows tunnels only.
     if (other.kind === "allow" && (rule.kind === "deny" || other.order > rule.order)) continue;
     if (other.kind === "deny" && rule.kind === "deny" && other.order > rule.order) continue;

@@ -240,6 +240,34 @@ describe("what is wrong is told with its place", () => {
     expect(found.map((f) => f.split(":")[1])).toEqual(["2", "3", "5", "6"]);
   });
 
+  it("tells what is wrong in well-formed parts beside what is not well formed", async () => {
+    const text = `${V}rulez: 1
+tls: { roots: [nope.pem] }
+clients:
+  d: {}
+  e: { password: [1] }
+  f: { certificate: { name: x } }
+rules:
+  - { id: a, alow: x.example }
+  - { id: b, allow: b.example, who: [e, nobody] }
+  - { id: b, allow: c.example, who: f }
+server: { lisen: x }
+network: { allow: [10.0.0.1/8] }
+`;
+    const found = await problems({ "p.yaml": text });
+    expect(found.map((f) => f.replace(/^p\.yaml:(\d+):\d+: /, "$1 "))).toEqual([
+      '2 unknown key "rulez": did you mean rules?',
+      expect.stringMatching(/^3 cannot read .*nope\.pem: there is no such file/),
+      "5 nothing says how d is recognised: password, bearer, addresses or certificate",
+      expect.stringMatching(/^6 /),
+      '9 unknown key "alow": did you mean allow?',
+      "10 no client is called nobody",
+      "11 another rule is called b already",
+      '12 unknown key "lisen": did you mean listen?',
+      '13 "10.0.0.1/8" has bits beyond its prefix length',
+    ]);
+  });
+
   it("wants a version", async () => {
     expect(await problems({ "p.yaml": "rules: []" })).toEqual([
       "p.yaml:1:1: version is missing: the version of this format is 1",
@@ -385,6 +413,8 @@ describe("what is right is ready to use", () => {
   - { id: c, allow: ["bücher.de", "pаypal.com"] }
   - { id: d, allow: z.example, to: "http://10.0.0.1" }
   - { id: e, deny: w.example, mode: report }
+  - { id: f, deny: v.example, mode: report, until: 2020-01-01 }
+  - { id: g, allow: v.example }
 `,
     });
     const text = config.warnings.map((w) => `${w.line}: ${w.message}`).join("\n");
@@ -394,6 +424,8 @@ describe("what is right is ready to use", () => {
     expect(text).toMatch(/^5: pаypal mixes letters of several scripts/m);
     expect(text).toMatch(/^6: 10\.0\.0\.1 is closed to the proxy: add 10\.0\.0\.1\/32 to network\.allow/m);
     expect(text).toMatch(/^7: rule e: report mode without an end/m);
+    expect(text).toMatch(/^8: rule f: report mode is over/m);
+    expect(text).toMatch(/^9: v\.example never decides: rule f covers it, and a deny always wins/m);
   });
 });
 
