@@ -1,8 +1,8 @@
 // The `secrets` filter: the configured secrets in every usual form, providers' tokens by their format, and private keys.
+import { SHORTEST_FILTERED, secretForms, secretHostForms } from "../shared/secret-spellings.ts";
 import type { TextMatcher } from "./content-plan.ts";
 import { LiteralSet } from "./literal-set.ts";
 import { patternMatcher } from "./pattern.ts";
-import { SHORTEST_SECRET, secretForms, secretHostForms } from "./secret-forms.ts";
 import { TOKEN_FORMATS } from "./token-formats.ts";
 import { TokenMatcher } from "./token-matcher.ts";
 
@@ -26,7 +26,7 @@ export function secretMatchers(secrets: readonly { readonly value: string }[], m
     { kind: "token", matcher: new TokenMatcher(), host: new TokenMatcher(TOKEN_FORMATS.filter(fitsHost), true) },
     { kind: "private-key", matcher: patternMatcher(PRIVATE_KEY, false), host: null },
   ];
-  const values = secrets.map((s) => s.value.slice(0, LONGEST_LOOKED_FOR)).filter((v) => v.length >= SHORTEST_SECRET);
+  const values = secrets.map((s) => s.value.slice(0, LONGEST_LOOKED_FOR)).filter((v) => v.length >= SHORTEST_FILTERED);
   const short = (form: Buffer): boolean => form.length <= maxMatch;
   const forms = values.flatMap(secretForms).filter(short);
   if (forms.length === 0) return matchers;

@@ -4,6 +4,7 @@ import { lookup as systemLookup } from "node:dns";
 import { isIP, type LookupFunction } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
+import { redactingSink } from "../audit/redacting-sink.ts";
 import { type AdminServer, startAdminServer } from "../edge/admin/admin-server.ts";
 import { PrometheusMetrics } from "../edge/admin/metrics.ts";
 import { readyReport } from "../edge/admin/readiness.ts";
@@ -34,6 +35,7 @@ import { refuseExchange } from "../exchange/refusal.ts";
 import { authorityText } from "../http/target.ts";
 import type { Clock } from "../shared/clock.ts";
 import { ProxyError } from "../shared/errors.ts";
+import { KnownSecrets } from "../shared/known-secrets.ts";
 import { statusClassOf } from "../shared/metrics.ts";
 import { outcomeOf } from "../stages/audit.ts";
 import { theLine } from "../stages/index.ts";
@@ -78,7 +80,7 @@ export async function startHouse(options: HouseOptions): Promise<House> {
   const keys = (roots: Roots): KeyFetchPort => keyFetch(guardBox, roots);
   const sources = { files: options.configFiles, flags: options.flags, env: options.env };
   const first = await loadInForce(sources, keys);
-  const running = new RunningHouse(options, first, (): Promise<InForce> => loadInForce(sources, keys));
+  const running = new RunningHouse(options, first, (): Promise<InForce> => loadInForce(sources, keys, first.config.server));
   guardBox.guard = running.guard;
   await running.open();
   return running;
@@ -90,6 +92,8 @@ class RunningHouse implements House {
   private readonly options: HouseOptions;
   private readonly load: () => Promise<InForce>;
   private inForce: InForce;
+  /** What no log, record or metric may hold; those of earlier configurations are still among them. */
+  private readonly secrets: KnownSecrets;
   private readonly log: OwnedLog;
   private readonly wheel = new TimerWheel((error) =>
     this.log.error({ err: error }, "a deadline failed inside the proxy"),
@@ -115,7 +119,8 @@ class RunningHouse implements House {
     this.inForce = first;
     this.load = load;
     const { config } = first;
-    this.log = openLog({ level: config.server.logLevel, secrets: config.secretValues });
+    this.secrets = new KnownSecrets(config.secretValues);
+    this.log = openLog({ level: config.server.logLevel, secrets: this.secrets });
     this.guard = new AddressGuard({
       resolver: new Resolver(options.resolver),
       network: () => this.inForce.network,
@@ -184,19 +189,20 @@ class RunningHouse implements House {
       connectTimeout: config.server.connectTimeout,
       onHandshake: (result) => this.metrics.tlsHandshake("origin", result),
     };
-    this.pool = new OriginPool({ ...route, wheel: this.wheel, metrics: this.metrics });
+    const pseudonym = `sallyport-${randomBytes(5).toString("hex")}`;
+    this.pool = new OriginPool({ ...route, pseudonym, wheel: this.wheel, metrics: this.metrics });
+    const { wheel, secrets } = this;
     const pipeline = new Pipeline(
       theLine({
-        audit: { sink: this.sink, clock: CLOCK, secrets: () => this.inForce.config.secretValues },
+        audit: { sink: redactingSink(this.sink, secrets), clock: CLOCK, secrets },
         authenticator: () => this.inForce.authenticator,
-        pseudonym: `sallyport-${randomBytes(5).toString("hex")}`,
+        pseudonym,
         content: { decoders: contentDecoders },
       }),
     );
-    const { wheel } = this;
-    const sink = countedSink(this.sink, this.metrics);
+    const sink = redactingSink(countedSink(this.sink, this.metrics), secrets);
     const shared = { wheel, sink, clock: CLOCK, open: this.open_ };
-    const upgrades = { ...shared, secrets: () => this.inForce.config.secretValues, assembly: new Assembly() };
+    const upgrades = { ...shared, secrets, assembly: new Assembly() };
     this.services = {
       ...shared,
       pipeline,
@@ -204,6 +210,7 @@ class RunningHouse implements House {
       log: this.log,
       coarse: wheel,
       metrics: this.metrics,
+      pseudonym,
       settings: config.server,
       tunnels: { open: (request) => openRoute(route, request), helloReader: () => new ClientHelloReader() },
       refusal: (x, error) => refuseExchange(x, error, this.inForce.refusal),
@@ -230,9 +237,9 @@ class RunningHouse implements House {
     const { timings } = x;
     const waited = (timings.dns ?? 0) + (timings.connect ?? 0) + (timings.tls ?? 0) + (timings.firstByte ?? 0);
     this.metrics.requestDone({
-      client: x.principal,
+      client: this.withoutSecrets(x.principal),
       statusClass: statusClassOf(x.response?.status ?? null),
-      rule: x.decision?.rule ?? null,
+      rule: this.withoutSecrets(x.decision?.rule ?? null),
       decision: outcomeOf(x),
       proxySeconds: Math.max(0, timings.total - waited) / 1000,
       totalSeconds: timings.total / 1000,
@@ -240,6 +247,10 @@ class RunningHouse implements House {
       bytesReceived: x.receivedBody.bytes,
       reason: x.failure?.reason ?? null,
     });
+  }
+
+  private withoutSecrets(label: string | null): string | null {
+    return label === null ? null : this.secrets.redact(label);
   }
 
   private async listen(): Promise<void> {
@@ -273,7 +284,7 @@ class RunningHouse implements House {
       now: Date.now(),
       draining: this.draining,
       audit: { unavailable: this.sink.fault, required: config.audit.required },
-      policy: { version: config.policy.version, failed: this.reloadFailed },
+      policy: { version: config.policy.version, failed: this.reloadFailed, waiting: this.inForce.waiting },
       caNotAfter: this.ca.notAfter,
     });
   }
@@ -323,7 +334,7 @@ class RunningHouse implements House {
       const old = this.inForce;
       if (ca.fingerprint !== this.ca.fingerprint) this.leaves.replaceCa(ca);
       this.ca = ca;
-      this.log.addSecrets(next.config.secretValues);
+      this.secrets.add(next.config.secretValues);
       this.log.setLevel(next.config.server.logLevel);
       this.sink.change(next.config.audit);
       this.inForce = next;
@@ -332,6 +343,7 @@ class RunningHouse implements House {
       old.authenticator.close();
       this.metrics.policyLoaded(next.config.policy.version, Date.now() / 1000);
       this.log.info({ policy: next.config.policy.version }, "the policy is in force");
+      if (next.waiting.length > 0) this.log.warn({ settings: next.waiting }, "these settings are read at the next start");
     } catch (error) {
       this.reloadFailed = { at: Date.now(), message: (error as Error).message };
       this.metrics.policyReloadFailed();

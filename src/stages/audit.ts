@@ -3,7 +3,7 @@ import { BodyDigest } from "../audit/body-digest.ts";
 import { multipartBoundary } from "../audit/multipart.ts";
 import type { AuditRecord, BodyRecord } from "../audit/record.ts";
 import { EMPTY_SHA256 } from "../audit/record.ts";
-import { recordedFields, redactBody, redactQuery, redactSecrets } from "../audit/redact.ts";
+import { recordedFields, recordedPath } from "../audit/redact.ts";
 import type { AuditSink } from "../audit/sink.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
@@ -11,18 +11,20 @@ import { firstValue } from "../http/fields.ts";
 import type { Outcome } from "../policy/types.ts";
 import type { Clock } from "../shared/clock.ts";
 import { ProxyError, specOf } from "../shared/errors.ts";
+import { KnownSecrets } from "../shared/known-secrets.ts";
 
 export interface AuditStageOptions {
   readonly sink: AuditSink;
   readonly clock: Clock;
-  /** The values of the policy's secrets: replaced wherever they would be recorded. */
-  readonly secrets?: () => readonly string[];
+  /** Taken out before query values are; the sink takes them out of everything else. */
+  readonly secrets?: KnownSecrets;
 }
 
 const NO_TEXTS: readonly string[] = [];
+const NO_SECRETS = new KnownSecrets();
 
 /** The stage. A request is refused with `audit-unavailable` while the log takes no records. */
-export function auditStage({ sink, clock, secrets = () => NO_TEXTS }: AuditStageOptions): Stage {
+export function auditStage({ sink, clock, secrets = NO_SECRETS }: AuditStageOptions): Stage {
   return {
     name: "audit",
     onRequest() {
@@ -41,7 +43,7 @@ export function auditStage({ sink, clock, secrets = () => NO_TEXTS }: AuditStage
       return tap;
     },
     onComplete(x) {
-      const record = exchangeRecord(x, clock.tick(), secrets());
+      const record = exchangeRecord(x, clock.tick(), secrets);
       if (x.failure?.reason !== "audit-unavailable") {
         sink.append(record, x.onRecorded ?? undefined);
         return;
@@ -54,10 +56,10 @@ export function auditStage({ sink, clock, secrets = () => NO_TEXTS }: AuditStage
 }
 
 /** The record of an exchange that ended at `now` (monotonic milliseconds). */
-export function exchangeRecord(x: Exchange, now: number, secrets: readonly string[]): AuditRecord {
+export function exchangeRecord(x: Exchange, now: number, secrets: KnownSecrets): AuditRecord {
   const { connection, received, decision } = x;
   const plan = decision?.plan.record ?? null;
-  const path = plan?.query === true ? received.path : redactQuery(received.path);
+  const query = plan?.query === true;
   const fieldNames = plan?.fields ?? NO_TEXTS;
   const responseFields = x.responseFields ?? x.response?.fields ?? null;
   const requestBody = x.requestBody ?? (x.sent instanceof BodyDigest ? x.sent.captured : null);
@@ -77,7 +79,7 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
     scheme: received.scheme,
     host: received.host,
     port: received.port,
-    path: redactSecrets(path, secrets),
+    path: recordedPath(received.path, query, secrets),
     status: x.response?.status ?? null,
     sent: sentOf(x),
     received: receivedOf(x),
@@ -88,15 +90,15 @@ export function exchangeRecord(x: Exchange, now: number, secrets: readonly strin
     sni: connection.connect?.sni ?? null,
     uninspected: false,
     notes: x.notes ?? NO_TEXTS,
-    error: x.failure === null ? null : redactSecrets(x.failure.message, secrets),
+    error: x.failure === null ? null : x.failure.message,
   };
   // Assigned, not spread: this runs for every exchange, and hardly one has them.
   if (fieldNames.length > 0) {
-    record.requestFields = recordedFields(received.fields, fieldNames, secrets);
-    if (responseFields !== null) record.responseFields = recordedFields(responseFields, fieldNames, secrets);
+    record.requestFields = recordedFields(received.fields, fieldNames, query, secrets);
+    if (responseFields !== null) record.responseFields = recordedFields(responseFields, fieldNames, query, secrets);
   }
-  if (requestBody !== null) record.requestBody = redactBody(requestBody, secrets);
-  if (responseBody !== null) record.responseBody = redactBody(responseBody, secrets);
+  if (requestBody !== null) record.requestBody = requestBody;
+  if (responseBody !== null) record.responseBody = responseBody;
   return record;
 }
 

@@ -1,11 +1,12 @@
 // The record of what followed a 101: who and where come from the exchange that asked for it, the rest from who relayed it.
 import { type RecordFacts, upgradeRecord } from "../audit/build.ts";
 import type { AuditRecord } from "../audit/record.ts";
-import { redactBody, redactQuery, redactSecrets } from "../audit/redact.ts";
+import { recordedPath } from "../audit/redact.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import { upgradeTokens } from "../http/web-socket.ts";
 import type { Outcome } from "../policy/types.ts";
 import { type Reason, specOf } from "../shared/errors.ts";
+import type { KnownSecrets } from "../shared/known-secrets.ts";
 
 export type UpgradeFacts = Pick<
   RecordFacts,
@@ -25,10 +26,10 @@ export type UpgradeFacts = Pick<
   readonly reported?: string | null;
 };
 
-/** `secrets`: values that are replaced wherever they would be recorded. */
-export function upgradedRecord(x: Exchange, facts: UpgradeFacts, secrets: readonly string[]): AuditRecord {
+/** The record; `secrets` are taken out of its path before query values are, and by the sink out of everything else. */
+export function upgradedRecord(x: Exchange, facts: UpgradeFacts, secrets: KnownSecrets): AuditRecord {
   const { received, decision, connection } = x;
-  const path = decision?.plan.record.query === true ? received.path : redactQuery(received.path);
+  const path = recordedPath(received.path, decision?.plan.record.query === true, secrets);
   const protocol = x.webSocket === null ? upgradeTokens(received.fields).join(", ") : "websocket";
   return upgradeRecord({
     ...facts,
@@ -45,10 +46,7 @@ export function upgradedRecord(x: Exchange, facts: UpgradeFacts, secrets: readon
     scheme: received.scheme,
     host: received.host,
     port: received.port,
-    path: redactSecrets(path, secrets),
-    error: facts.error ? redactSecrets(facts.error, secrets) : null,
-    requestBody: facts.requestBody ? redactBody(facts.requestBody, secrets) : null,
-    responseBody: facts.responseBody ? redactBody(facts.responseBody, secrets) : null,
+    path,
   });
 }
 

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import { recordedFields, redactQuery } from "../../src/audit/redact.ts";
+import { KnownSecrets } from "../../src/shared/known-secrets.ts";
 
 test.each([
   ["/a", "/a"],
@@ -23,9 +24,15 @@ test.each([
   "X-Client-Secret",
   "DB-Password",
 ])("the value of %s is never recorded", (name) => {
-  expect(recordedFields([name, "hush", "x-a", "1"], [name.toLowerCase()], [])).toEqual([name, "[redacted]"]);
+  expect(recordedFields([name, "hush", "x-a", "1"], [name.toLowerCase()], false, new KnownSecrets())).toEqual([
+    name,
+    "[redacted]",
+  ]);
 });
 
 test("a configured secret is replaced in any field", () => {
-  expect(recordedFields(["X-Note", "a s3cret b"], ["x-note"], ["s3cret"])).toEqual(["X-Note", "a [redacted] b"]);
+  expect(recordedFields(["X-Note", "a s3cret b"], ["x-note"], false, new KnownSecrets(["s3cret"]))).toEqual([
+    "X-Note",
+    "a [redacted] b",
+  ]);
 });

@@ -9,6 +9,7 @@ import type { Stage } from "../../src/exchange/stage.ts";
 import type { RequestHead } from "../../src/http/messages.ts";
 import type { Decision, Plan, Policy, RecordPlan } from "../../src/policy/types.ts";
 import { ProxyError, type Reason } from "../../src/shared/errors.ts";
+import { KnownSecrets } from "../../src/shared/known-secrets.ts";
 import { auditStage } from "../../src/stages/audit.ts";
 
 const sha = (data: string | Uint8Array): string => createHash("sha256").update(data).digest("hex");
@@ -89,7 +90,7 @@ function aStage(secrets: readonly string[] = []): {
   stage: Required<Pick<Stage, "onRequest" | "requestTap" | "responseTap" | "onComplete">>;
 } {
   const sink = new ListSink();
-  const stage = auditStage({ sink, clock: { now: () => 0, tick: () => 35 }, secrets: () => secrets });
+  const stage = auditStage({ sink, clock: { now: () => 0, tick: () => 35 }, secrets: new KnownSecrets(secrets) });
   return { sink, stage: stage as never };
 }
 

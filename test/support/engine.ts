@@ -23,6 +23,7 @@ import { Pipeline } from "../../src/exchange/pipeline.ts";
 import { refuseExchange } from "../../src/exchange/refusal.ts";
 import type { Origins } from "../../src/exchange/sides.ts";
 import { type InForce, loadInForce } from "../../src/roles/in-force.ts";
+import { KnownSecrets } from "../../src/shared/known-secrets.ts";
 import { theLine } from "../../src/stages/index.ts";
 import { CollectingSink } from "./collecting-sink.ts";
 
@@ -116,28 +117,32 @@ function servicesOf(
     onHandshake: () => {},
   };
   const leaves = new LeafCache({ ca, now: Date.now });
+  const pseudonym = "sallyport-test";
+  const secrets = new KnownSecrets(config.secretValues);
   const pipeline = new Pipeline(
     theLine({
-      audit: { sink, clock: CLOCK, secrets: () => config.secretValues },
+      audit: { sink, clock: CLOCK, secrets },
       authenticator: () => inForce.authenticator,
-      pseudonym: "sallyport-test",
+      pseudonym,
       content: { decoders: contentDecoders },
     }),
   );
   const shared = { wheel, sink, clock: CLOCK, open: new Set<{ drain(): void; destroy(): void }>() };
+  const upgrades = { ...shared, secrets };
   return {
     ...shared,
     pipeline,
-    origins: options.instead?.origins(route) ?? new OriginPool({ ...route, wheel, metrics }),
+    origins: options.instead?.origins(route) ?? new OriginPool({ ...route, pseudonym, wheel, metrics }),
     log: { debug: () => {}, info: () => {}, warn: complain, error: complain },
     coarse: wheel,
     metrics,
+    pseudonym,
     settings: config.server,
     tunnels: { open: (request) => openRoute(route, request), helloReader: () => new ClientHelloReader() },
     refusal: (x, error) => refuseExchange(x, error, inForce.refusal),
     upgraded: (x, client, origin) => {
-      if (x.webSocket === null) joinUpgraded(shared, x, client, origin);
-      else joinWebSocket({ ...shared, secrets: () => [], assembly: new Assembly() }, x, x.webSocket, client, origin);
+      if (x.webSocket === null) joinUpgraded(upgrades, x, client, origin);
+      else joinWebSocket({ ...upgrades, assembly: new Assembly() }, x, x.webSocket, client, origin);
     },
     done: () => {},
     policy: () => config.policy,

@@ -1,6 +1,7 @@
 // The log port with pino behind it: JSON for machines, lines for people at a terminal; on stderr, never on stdout.
 import { type DestinationStream, destination, type Logger, pino } from "pino";
 import { prettyFactory } from "pino-pretty";
+import type { KnownSecrets } from "../../shared/known-secrets.ts";
 import type { Log } from "../../shared/log.ts";
 import { Scrubber } from "./scrub.ts";
 
@@ -10,15 +11,13 @@ export interface LoggerOptions {
   readonly level: LogLevel;
   /** True: lines for people. Unset: when stderr is a terminal. */
   readonly pretty?: boolean;
-  /** Values that are never written. */
-  readonly secrets?: readonly string[];
+  /** What is never written, in any spelling; asked for each line. */
+  readonly secrets?: KnownSecrets;
   /** File descriptor; 2 (stderr) unless said. */
   readonly fd?: number;
 }
 
 export interface OwnedLog extends Log {
-  /** Takes the secrets of a reloaded configuration too. */
-  addSecrets(secrets: readonly string[]): void;
   setLevel(level: LogLevel): void;
   /** Resolves when what was logged is written, or after a second: a reader that is stuck does not keep the process. */
   flush(): Promise<void>;
@@ -82,10 +81,6 @@ class ScrubbedLog implements OwnedLog {
 
   error(event: object, message: string): void {
     this.write("error", event, message);
-  }
-
-  addSecrets(secrets: readonly string[]): void {
-    this.scrubber.add(secrets);
   }
 
   setLevel(level: LogLevel): void {

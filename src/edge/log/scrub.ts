@@ -1,6 +1,6 @@
 // Keeps secrets and control characters out of the operational log.
+import { KnownSecrets, REDACTED } from "../../shared/known-secrets.ts";
 
-const HIDDEN = "[redacted]";
 const MAX_DEPTH = 6;
 const MAX_ITEMS = 100;
 const MAX_TEXT = 16 * 1024;
@@ -18,40 +18,25 @@ const CONTROL = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202
 // biome-ignore lint/suspicious/noControlCharactersInRegex: the same without the line feed
 const CONTROL_BUT_LF = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g;
 
-/** Removes the values of configured secrets, in every spelling in which they may turn up, and what looks like one. */
+/** Removes the known secrets, in every spelling in which they may turn up, and what looks like one. */
 export class Scrubber {
-  private values: RegExp | null = null;
-  private readonly known = new Set<string>();
-  /** Secrets too short to look for inside a text: hidden where they are the whole of it. */
-  private readonly short = new Set<string>();
+  private readonly secrets: KnownSecrets;
 
-  constructor(secrets: readonly string[] = []) {
-    this.add(secrets);
-  }
-
-  /** Adds secrets of a new configuration; those of the old one stay secret. */
-  add(secrets: readonly string[]): void {
-    for (const secret of secrets) {
-      if (secret.length > 0 && secret.length < 4) this.short.add(secret);
-      for (const spelling of spellings(secret)) this.known.add(spelling);
-    }
-    if (this.known.size === 0) return;
-    // The longest first, so that a secret that contains another is removed whole.
-    const ordered = [...this.known].sort((a, b) => b.length - a.length);
-    this.values = new RegExp(ordered.map(escaped).join("|"), "g");
+  /** What is added to `secrets` later is removed too. */
+  constructor(secrets: KnownSecrets = new KnownSecrets()) {
+    this.secrets = secrets;
   }
 
   /** A text that may be written; control characters are shown, not sent. */
   text(value: string, keepLines = false): string {
-    if (this.short.has(value)) return HIDDEN;
     // Secrets first and the cut after them: half a secret at the cut would no longer be found.
-    let text = this.values ? value.replace(this.values, HIDDEN) : value;
+    let text = this.secrets.redactPath(value);
     if (text.length > MAX_TEXT) text = `${text.slice(0, MAX_TEXT)}…`;
     text = text
-      .replace(PEM_KEY, HIDDEN)
-      .replace(URL_PASSWORD, `$1${HIDDEN}@`)
-      .replace(SCHEME_CREDENTIAL, `$1 ${HIDDEN}`)
-      .replace(QUERY_CREDENTIAL, `$1${HIDDEN}`);
+      .replace(PEM_KEY, REDACTED)
+      .replace(URL_PASSWORD, `$1${REDACTED}@`)
+      .replace(SCHEME_CREDENTIAL, `$1 ${REDACTED}`)
+      .replace(QUERY_CREDENTIAL, `$1${REDACTED}`);
     return text.replace(keepLines ? CONTROL_BUT_LF : CONTROL, shown);
   }
 
@@ -84,7 +69,7 @@ export class Scrubber {
     const copy: Record<string, unknown> = {};
     for (const [key, item] of Object.entries(value).slice(0, MAX_ITEMS)) {
       const hidden = CREDENTIAL_KEY.test(key) && !KEY_EXCEPTION.test(key) && isTelling(item);
-      copy[this.text(key)] = hidden ? HIDDEN : this.value(item, depth + 1, seen);
+      copy[this.text(key)] = hidden ? REDACTED : this.value(item, depth + 1, seen);
     }
     return copy;
   }
@@ -105,13 +90,4 @@ export class Scrubber {
 /** Numbers and flags under such a key ("tokens: 3") tell nothing. */
 const isTelling = (value: unknown): boolean => typeof value === "string" || typeof value === "object";
 
-/** A secret as it is, percent-encoded, in base64 and in JSON. Shorter than four characters it would match everything. */
-function spellings(secret: string): string[] {
-  if (secret.length < 4) return [];
-  const base64 = Buffer.from(secret).toString("base64");
-  const all = [secret, encodeURIComponent(Buffer.from(secret).toString()), base64, base64.replace(/=+$/, "")];
-  return [...new Set([...all, JSON.stringify(secret).slice(1, -1)])].filter((text) => text.length >= 4);
-}
-
-const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 const shown = (char: string): string => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`;

@@ -6,6 +6,7 @@ import type { Exchange } from "../../exchange/exchange.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Clock } from "../../shared/clock.ts";
 import { newId } from "../../shared/ids.ts";
+import type { KnownSecrets } from "../../shared/known-secrets.ts";
 import { upgradedRecord } from "../../stages/upgrade-record.ts";
 import { BlindRelay } from "./blind-relay.ts";
 import type { TimerWheel } from "./timers.ts";
@@ -15,8 +16,7 @@ export interface UpgradeServices {
   readonly sink: AuditSink;
   readonly clock: Clock;
   readonly open: Set<{ drain(): void; destroy(): void }>;
-  /** Values that are replaced wherever they would be recorded. */
-  readonly secrets?: () => readonly string[];
+  readonly secrets: KnownSecrets;
 }
 
 export function joinUpgraded(
@@ -40,7 +40,7 @@ export function joinUpgraded(
       services.open.delete(relay);
       const total = services.clock.tick() - began;
       const facts = { id: newId(at), at, sent, received, reason, error: detail, total, uninspected: true };
-      services.sink.append(upgradedRecord(x, facts, services.secrets?.() ?? []));
+      services.sink.append(upgradedRecord(x, facts, services.secrets));
     },
   });
   services.open.add(relay);

@@ -5,6 +5,7 @@ import type { RawConnection } from "../../exchange/sides.ts";
 import type { WebSocketAgreement } from "../../http/web-socket.ts";
 import type { Clock } from "../../shared/clock.ts";
 import { newId } from "../../shared/ids.ts";
+import type { KnownSecrets } from "../../shared/known-secrets.ts";
 import { upgradedRecord } from "../../stages/upgrade-record.ts";
 import type { Assembly } from "./assembly.ts";
 import { type RelayEnd, WebSocketRelay, type Wheel } from "./relay.ts";
@@ -14,8 +15,7 @@ export interface WebSocketServices {
   readonly sink: AuditSink;
   readonly clock: Clock;
   readonly open: Set<{ drain(): void; destroy(): void }>;
-  /** Values that are replaced wherever they would be recorded. */
-  readonly secrets: () => readonly string[];
+  readonly secrets: KnownSecrets;
   readonly assembly: Assembly;
 }
 
@@ -47,7 +47,7 @@ export function joinWebSocket(
       ...{ reason: end.reason, error: end.detail, reported: x.reported },
       notes: [...(x.notes ?? []), ...end.notes],
     };
-    sink.append(upgradedRecord(x, facts, services.secrets()));
+    sink.append(upgradedRecord(x, facts, services.secrets));
   };
   const relay: WebSocketRelay = new WebSocketRelay({
     ...{ wheel, assembly, exchange: x, agreement, client, origin, id, done },

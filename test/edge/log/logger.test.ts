@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type LoggerOptions, type OwnedLog, openLog } from "../../../src/edge/log/logger.ts";
+import { KnownSecrets } from "../../../src/shared/known-secrets.ts";
 
 let folder: string;
 beforeEach(() => {
@@ -49,9 +50,10 @@ describe("JSON", () => {
   });
 
   test("secrets stay out of event and message, also those that were added later", async () => {
-    const text = await written({ secrets: ["hunter2hunter2"] }, (log) => {
+    const secrets = new KnownSecrets(["hunter2hunter2"]);
+    const text = await written({ secrets }, (log) => {
       log.info({ a: "hunter2hunter2", password: "other" }, "it is hunter2hunter2");
-      log.addSecrets(["swordfish"]);
+      secrets.add(["swordfish"]);
       log.info({ b: "swordfish" }, "swordfish");
     });
     expect(text).not.toMatch(/hunter2|other|swordfish/);

@@ -8,6 +8,7 @@ import { Assembly } from "../../../src/edge/websocket/assembly.ts";
 import { joinWebSocket } from "../../../src/edge/websocket/join.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
 import type { DeflateTerms } from "../../../src/http/web-socket.ts";
+import { KnownSecrets } from "../../../src/shared/known-secrets.ts";
 import { exchange, type Setup } from "../../stages/content-harness.ts";
 import { CollectingSink } from "../../support/collecting-sink.ts";
 import { type ReadFrame, readFrames } from "../../support/web-socket.ts";
@@ -84,7 +85,7 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
   x.webSocket = agreement;
   const clock = { now: () => Date.now(), tick: () => performance.now() };
   joinWebSocket(
-    { wheel, sink, clock, open, secrets: () => [], assembly: options.assembly ?? new Assembly() },
+    { wheel, sink, clock, open, secrets: new KnownSecrets(), assembly: options.assembly ?? new Assembly() },
     x,
     agreement,
     raw(clientNear, options.clientRest),

@@ -1,27 +1,56 @@
-// The forms in which a configured secret is looked for.
+// The spellings in which a secret turns up. What looks for secrets (content filters, audit records, logs) takes them from here.
 
-/** A shorter secret would be found everywhere. */
-export const SHORTEST_SECRET = 8;
+/** A shorter secret stands in innocent text as well: it is not taken out of logs and records. The operator is told at load. */
+export const SHORTEST_HIDDEN = 6;
+/** A content filter refuses what it finds, and looks for secrets of this length and more. */
+export const SHORTEST_FILTERED = 8;
 
 /**
- * Every form of a secret that is looked for, as bytes: as it is, in UTF-16, in base64 (both alphabets, at three alignments), in
- * hexadecimal, percent-encoded (once and twice, needed escapes or all), JSON-escaped (needed escapes or all), HTML-escaped.
+ * Every spelling of a secret that is looked for in content, as bytes: as it is, in UTF-16, in base64 (both alphabets, at three
+ * alignments), in hexadecimal, percent-encoded (once and twice, needed escapes or all), JSON-escaped (needed escapes or all),
+ * HTML-escaped.
  */
 export function secretForms(secret: string): Buffer[] {
-  const raw = Buffer.from(secret, "utf8");
-  const texts = [secret, ...base64Forms(raw), ...hexForms(raw), ...percentForms(secret, raw), ...escapedForms(secret)];
-  const forms = texts.map((text) => Buffer.from(text, "utf8"));
-  const utf16 = Buffer.from(secret, "utf16le");
-  forms.push(utf16, Buffer.from(utf16).swap16());
+  const forms = [...textSpellings(secret).map((text) => Buffer.from(text, "utf8")), ...utf16Forms(secret)];
   const seen = new Map(forms.map((form) => [form.toString("latin1"), form]));
-  return [...seen.values()].filter((form) => form.length >= SHORTEST_SECRET);
+  return [...seen.values()].filter((form) => form.length >= SHORTEST_HIDDEN);
 }
 
-/** The forms that survive in a host name, which has no case. */
+/** The spellings that survive in a host name, which has no case. */
 export function secretHostForms(secret: string): Buffer[] {
+  const forms = hostSpellings(secret).filter((text) => text.length >= SHORTEST_HIDDEN);
+  return [...new Set(forms)].map((text) => Buffer.from(text, "utf8"));
+}
+
+/**
+ * Every spelling, of content and of host names, as a text that is compared without the case of ASCII letters. Text may be
+ * characters, or bytes that were read as Latin-1: a spelling beyond ASCII is there in both ways. Small letters.
+ */
+export function foldedSpellings(secret: string): string[] {
+  const texts = [...textSpellings(secret), ...hostSpellings(secret)];
+  const bytes = texts.map((text) => Buffer.from(text, "utf8").toString("latin1"));
+  const wide = utf16Forms(secret).map((form) => form.toString("latin1"));
+  const all = [...texts, ...bytes, ...wide].map(foldCase).filter((text) => text.length >= SHORTEST_HIDDEN);
+  return [...new Set(all)];
+}
+
+/** ASCII letters made small. Every other character stays, and the length too. */
+export const foldCase = (text: string): string => text.replace(/[A-Z]+/g, (letters) => letters.toLowerCase());
+
+function textSpellings(secret: string): string[] {
   const raw = Buffer.from(secret, "utf8");
-  const forms = [secret, raw.toString("hex"), base32(raw), ...base64Forms(raw)].map((f) => f.toLowerCase());
-  return [...new Set(forms)].filter((f) => f.length >= SHORTEST_SECRET).map((f) => Buffer.from(f, "utf8"));
+  return [secret, ...base64Forms(raw), ...hexForms(raw), ...percentForms(secret, raw), ...escapedForms(secret)];
+}
+
+function hostSpellings(secret: string): string[] {
+  const raw = Buffer.from(secret, "utf8");
+  const names = [secret, raw.toString("hex"), base32(raw), ...base64Forms(raw)];
+  return names.map((name) => name.toLowerCase());
+}
+
+function utf16Forms(secret: string): Buffer[] {
+  const little = Buffer.from(secret, "utf16le");
+  return [little, Buffer.from(little).swap16()];
 }
 
 /** The characters of base64 that depend on the secret alone, for each place at which it may begin. */
