@@ -3,23 +3,19 @@
 import { AT } from "./row.ts";
 import { digestTerm, folderTerm, idTerm, numberTerm, pathTerm, statusClassTerm } from "./signature.ts";
 
-/** Times in milliseconds since 1970. `*` is any run of characters where patterns are allowed; `-` asks for none. */
-export interface Filter {
+/** Filters of columns that hold interned words. */
+const WORD_FILTERS = ["client", "host", "method", "decision", "rule", "reason", "kind"] as const;
+
+/**
+ * Filters that are written as text. `*` is any run of characters where patterns are allowed; `-` asks for none. `status`: `404`,
+ * `4xx`, `-`, or several with commas. `digest`: SHA-256 in hex, of which at least the first 12 digits.
+ */
+export const TEXT_FILTERS = [...WORD_FILTERS, "path", "status", "digest", "id"] as const;
+
+export interface Filter extends Readonly<Partial<Record<(typeof TEXT_FILTERS)[number], string>>> {
+  /** Milliseconds since 1970. */
   readonly since?: number;
   readonly until?: number;
-  readonly client?: string;
-  readonly host?: string;
-  readonly method?: string;
-  readonly path?: string;
-  /** `404`, `4xx`, `-`, or several with commas. */
-  readonly status?: string;
-  readonly decision?: string;
-  readonly rule?: string;
-  readonly reason?: string;
-  /** SHA-256 in hex, of which at least the first 12 digits. */
-  readonly digest?: string;
-  readonly id?: string;
-  readonly kind?: string;
   readonly uninspected?: boolean;
 }
 
@@ -47,7 +43,6 @@ export class QueryError extends Error {
 
 /** More words than this are no help in finding blocks. */
 const MAX_TERMS = 64;
-const WORD_FILTERS = ["client", "host", "method", "decision", "rule", "reason", "kind"] as const;
 
 /** The condition of a filter. Throws QueryError. */
 export function conditionOf(f: Filter, findWords: FindWords): Condition {

@@ -49,11 +49,7 @@ function asking(command: Command): void {
     .addOption(format())
     .option("--limit <n>", "at most so many", "50")
     .option("--group-by <column>", "client, host, method, status, decision, rule, reason, kind, address")
-    .addOption(
-      new Option("--sort <by>", "order")
-        .choices(["time", "sent", "received", "took", "records", "denied"])
-        .default("time"),
-    )
+    .option("--sort <by>", "records: time, sent, received, took; groups: records, denied, sent, received")
     .action(query);
   withFilters(command.command("tail").description("the last records, then every new one"))
     .addOption(format())

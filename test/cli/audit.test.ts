@@ -156,7 +156,45 @@ test("tail follows what is written while it runs", async () => {
   expect(await new Promise((resolve) => child.once("close", resolve))).toBe(0);
 });
 
+test("tail prints each record once, however fast they come", async () => {
+  const child = spawn(process.execPath, ["--import", "tsx", MAIN, "audit", "tail", "--json", "--data", followed]);
+  let out = "";
+  child.stdout.on("data", (data: Buffer) => {
+    out += data.toString();
+  });
+  const store = new AuditStore(followed);
+  const paths: string[] = [];
+  try {
+    for (const end = Date.now() + 3_000; Date.now() < end; await new Promise(setImmediate)) {
+      paths.push(`/fast/${paths.length}`);
+      store.append([entryOf(aRecord({ path: paths.at(-1) as string }))], { file: 0, offset: 0 });
+    }
+    await until(() => out.includes(`"${paths.at(-1)}"`), 10_000);
+  } finally {
+    store.close();
+    child.kill("SIGTERM");
+  }
+  await new Promise((resolve) => child.once("close", resolve));
+  const printed = out.match(/\/fast\/\d+/g) ?? [];
+  expect(new Set(printed).size).toBe(printed.length);
+  // It began somewhere in the middle, and left nothing out from there on.
+  expect(printed).toEqual(paths.slice(-printed.length));
+}, 30_000);
+
+test.each<[string[], number[]]>([
+  [["--sort", "sent", "--limit", "1"], [2]],
+  [["--sort", "sent", "--limit", "1", "--status", "4xx"], [3]],
+  [
+    ["--sort", "time", "--limit", "2"],
+    [4, 5],
+  ],
+])("query %j: of all that match, not of the newest", async (args, found) => {
+  expect(idsOf((await audit("query", ...args, "--json")).out)).toEqual(found.map(id));
+});
+
 test.each([
+  [["query", "--sort", "denied"], /records are sorted by/],
+  [["query", "--group-by", "host", "--sort", "took"], /groups are sorted by/],
   [["query", "--tool", "x"], /not supported in this version/],
   [["query", "--since", "yesterday"], /--since/],
   [["query", "--status", "abc"], /--status/],

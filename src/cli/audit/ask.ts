@@ -6,17 +6,17 @@ import type { Filter } from "../../audit/query.ts";
 import { sizeText } from "../../audit/units.ts";
 import type { AuditReader, GroupLine } from "../../edge/audit/reader.ts";
 import { CommandError, EXIT, notice, print, printJson, safeText, table } from "../output.ts";
-import { type FilterFlags, filterOf, groupOf, limitOf, type PlaceFlags, withReader } from "./flags.ts";
+import { type FilterFlags, filterOf, groupOf, limitOf, type PlaceFlags, sortOf, withReader } from "./flags.ts";
 import { type Format, jsonLine, jsonOf, printRecord, printRecords, safeJson } from "./records.ts";
 
 export interface QueryFlags extends FilterFlags {
   readonly format: Format;
   readonly limit: string;
   readonly groupBy?: string;
-  readonly sort: string;
+  readonly sort?: string;
 }
 
-/** Records that match, newest last; or counts and bytes by group. */
+/** Records that match, newest last, or the most by `--sort`; or counts and bytes by group. */
 export const query = (flags: QueryFlags): Promise<void> =>
   withReader(flags, (reader) => {
     const filter = filterOf(flags, Date.now());
@@ -25,24 +25,21 @@ export const query = (flags: QueryFlags): Promise<void> =>
       printGroups(reader, filter, flags, limit);
       return;
     }
-    const found = reader.newest(filter, limit);
-    if (flags.sort !== "time") {
-      const side = flags.sort === "sent" ? "sent" : "received";
-      found.sort((a, b) =>
-        flags.sort === "took"
-          ? b.record.timings.total - a.record.timings.total
-          : b.record[side].bytes - a.record[side].bytes,
-      );
-    } else found.reverse();
+    const sort = sortOf(flags.sort, RECORD_SORTS, "records");
+    const found = sort === "time" ? reader.newest(filter, limit).reverse() : reader.most(filter, sort, limit);
     if (flags.json === true) printJson(found.map(jsonOf));
     else printRecords(found, flags.format, Date.now());
     if (found.length === 0) notice("no record matches");
-    if (found.length === limit) notice(`the newest ${limit} that match; --limit shows more`);
+    if (found.length === limit)
+      notice(`the ${sort === "time" ? "newest" : "first"} ${limit} that match; --limit shows more`);
   });
+
+const RECORD_SORTS = ["time", "sent", "received", "took"] as const;
+const GROUP_SORTS = ["records", "denied", "sent", "received"] as const;
 
 function printGroups(reader: AuditReader, filter: Filter, flags: QueryFlags, limit: number): void {
   const by = groupOf(flags.groupBy as string);
-  const sort = flags.sort === "sent" || flags.sort === "received" || flags.sort === "denied" ? flags.sort : "records";
+  const sort = sortOf(flags.sort, GROUP_SORTS, "groups");
   const lines = reader.groups(filter, by, sort, limit);
   if (flags.json === true) printJson(lines.map((l) => ({ ...l, [by]: l.value, value: undefined })));
   else if (flags.format === "jsonl")
@@ -90,20 +87,32 @@ export const tail = (flags: TailFlags): Promise<void> =>
   withReader(flags, async (reader) => {
     const filter = filterOf(flags, Date.now());
     const format = flags.json === true ? "jsonl" : flags.format;
-    let last = reader.lastSeq();
-    printRecords(reader.newest(filter, limitOf(flags.limit)).reverse(), format, Date.now());
+    const seen = reader.lastSeq();
+    const before = reader.newest(filter, limitOf(flags.limit)).reverse();
+    printRecords(before, format, Date.now());
+    let last = Math.max(seen, before.at(-1)?.seq ?? 0);
     const stopped = new Promise<"stop">((resolve) => {
       for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => resolve("stop"));
     });
     for (;;) {
       const tick = new Promise<"tick">((resolve) => setTimeout(resolve, TAIL_MS, "tick"));
       if ((await Promise.race([tick, stopped])) === "stop") return;
-      const newest = reader.lastSeq();
-      if (newest === last) continue;
-      printRecords([...reader.oldest(filter, 10_000, last)], format, Date.now(), false);
-      last = newest;
+      last = printSince(reader, filter, last, format);
     }
   });
+
+const TAIL_MOST = 10_000;
+
+/** Prints what came after number `last`. Returns the number up to which nothing has to be looked at again. */
+function printSince(reader: AuditReader, filter: Filter, last: number, format: Format): number {
+  const newest = reader.lastSeq();
+  if (newest === last) return last;
+  // More may have come since: what is found says how far this was.
+  const found = [...reader.oldest(filter, TAIL_MOST, last)];
+  printRecords(found, format, Date.now(), false);
+  const end = found.at(-1)?.seq ?? 0;
+  return found.length === TAIL_MOST ? end : Math.max(newest, end);
+}
 
 /** One record in full; exit code 1 when there is none of that id. */
 export const show = (id: string, flags: PlaceFlags): Promise<void> =>

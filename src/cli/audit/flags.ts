@@ -1,7 +1,7 @@
 // The filters that the audit commands share, from flags to what the reader understands.
 import { accessSync, constants } from "node:fs";
 import { type Command, Option } from "commander";
-import { type Filter, GROUPS, type Group, QueryError } from "../../audit/query.ts";
+import { type Filter, GROUPS, type Group, QueryError, TEXT_FILTERS } from "../../audit/query.ts";
 import { durationOf, momentOf } from "../../audit/units.ts";
 import { AuditReader } from "../../edge/audit/reader.ts";
 import { CommandError, errorText } from "../output.ts";
@@ -13,20 +13,9 @@ export interface PlaceFlags {
   readonly json?: boolean;
 }
 
-export interface FilterFlags extends PlaceFlags {
+export interface FilterFlags extends PlaceFlags, Readonly<Partial<Record<(typeof TEXT_FILTERS)[number], string>>> {
   readonly since?: string;
   readonly until?: string;
-  readonly client?: string;
-  readonly host?: string;
-  readonly method?: string;
-  readonly path?: string;
-  readonly status?: string;
-  readonly decision?: string;
-  readonly rule?: string;
-  readonly reason?: string;
-  readonly digest?: string;
-  readonly id?: string;
-  readonly kind?: string;
   readonly uninspected?: boolean;
   readonly mcpServer?: string;
   readonly tool?: string;
@@ -63,25 +52,15 @@ export const withFilters = (command: Command): Command =>
 export function filterOf(flags: FilterFlags, now: number): Filter {
   if (flags.mcpServer !== undefined || flags.tool !== undefined)
     throw new CommandError(`--${flags.tool === undefined ? "mcp-server" : "tool"} is not supported in this version`);
-  const { since, until, client, host, method, path, status, decision, rule, reason, digest, id, kind } = flags;
-  const filter: Record<string, unknown> = {
-    client,
-    host,
-    method,
-    path,
-    status,
-    decision,
-    rule,
-    reason,
-    digest,
-    id,
-    kind,
-  };
-  if (since !== undefined) filter.since = momentFlag("--since", since, now);
-  if (until !== undefined) filter.until = momentFlag("--until", until, now);
+  const filter: { -readonly [K in keyof Filter]: Filter[K] } = {};
+  for (const key of TEXT_FILTERS) {
+    const text = flags[key];
+    if (text !== undefined) filter[key] = text;
+  }
+  if (flags.since !== undefined) filter.since = momentFlag("--since", flags.since, now);
+  if (flags.until !== undefined) filter.until = momentFlag("--until", flags.until, now);
   if (flags.uninspected === true) filter.uninspected = true;
-  for (const key of Object.keys(filter)) if (filter[key] === undefined) delete filter[key];
-  return filter as Filter;
+  return filter;
 }
 
 function momentFlag(flag: string, text: string, now: number): number {
@@ -106,6 +85,13 @@ export function limitOf(text: string): number {
 export function groupOf(text: string): Group {
   if ((GROUPS as readonly string[]).includes(text)) return text as Group;
   throw new CommandError(`--group-by ${text}: choose ${GROUPS.join(", ")}`);
+}
+
+/** `--sort` of records, or of groups. Throws CommandError for one that says nothing about what is listed. */
+export function sortOf<T extends string>(text: string | undefined, possible: readonly T[], what: string): T {
+  const found = text === undefined ? possible[0] : possible.find((p) => p === text);
+  if (found === undefined) throw new CommandError(`--sort ${text}: ${what} are sorted by ${possible.join(", ")}`);
+  return found;
 }
 
 export const dataFolder = (flags: PlaceFlags): string =>

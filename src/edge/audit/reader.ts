@@ -72,6 +72,17 @@ export class AuditReader {
     return found;
   }
 
+  /** The `limit` records with the most bytes, or that took longest, of all that match; the newest first where they are equal. */
+  most(filter: Filter, by: "sent" | "received" | "took", limit: number): StoredRecord[] {
+    const { from, params } = this.#all(filter);
+    const column = { sent: "sentBytes", received: "receivedBytes", took: "total" }[by];
+    return this.db
+      .prepare<unknown[]>(`SELECT ${COLUMNS} FROM ${from} ORDER BY ${column} DESC, seq DESC LIMIT ?`)
+      .raw()
+      .all(...params, limit)
+      .map((line) => toRecord(this.#stored(line as unknown[])));
+  }
+
   /** Those that match, oldest first, one at a time. */
   *oldest(filter: Filter, limit = Number.MAX_SAFE_INTEGER, after = 0): Generator<StoredRecord> {
     for (const stored of this.#select(filter, after, "ASC", limit)) yield toRecord(stored);
