@@ -65,7 +65,9 @@ export const serverSchema = section(
       .describe("Of the operational log. Beaten by --log-level."),
   },
   ["socks", "http2", "workers"],
-).describe("How the proxy runs; read once at start.");
+).describe(
+  "How the proxy runs; read once at start, but for authentication, hints and log-level, which a reload takes over.",
+);
 
 export const auditSchema = section(
   {

@@ -2,7 +2,7 @@
 // before all of it could be made (invariant 9).
 
 import { loadConfig } from "../config/load.ts";
-import type { LoadedConfig } from "../config/loaded.ts";
+import type { LoadedConfig, ServerConfig } from "../config/loaded.ts";
 import { runTests } from "../config/run-tests.ts";
 import { type OpenAuthenticator, openAuthenticator } from "../edge/auth/authenticator.ts";
 import type { KeyFetchPort } from "../edge/auth/key-set.ts";
@@ -10,6 +10,7 @@ import { OriginTls } from "../edge/tls/origin-tls.ts";
 import { type Roots, systemRoots, withAdded } from "../edge/tls/roots.ts";
 import type { RefusalOptions } from "../exchange/refusal.ts";
 import { compileNetwork, type NetworkPolicy } from "../policy/addresses.ts";
+import { afterReload } from "./server-settings.ts";
 
 export interface InForce {
   readonly config: LoadedConfig;
@@ -18,6 +19,8 @@ export interface InForce {
   readonly originTls: OriginTls;
   readonly roots: Roots;
   readonly refusal: RefusalOptions;
+  /** Settings of `server` that the file changed and that wait for the next start. */
+  readonly waiting: readonly string[];
 }
 
 export interface Sources {
@@ -32,9 +35,18 @@ export interface Sources {
   readonly env: NodeJS.ProcessEnv;
 }
 
-/** Loads, validates, runs the file's own tests, and makes what depends on it. Rejects with every problem. */
-export async function loadInForce(sources: Sources, keys: (roots: Roots) => KeyFetchPort): Promise<InForce> {
-  const config = await loadConfig({ files: sources.files, env: sources.env, flags: sources.flags });
+/**
+ * Loads, validates, runs the file's own tests, and makes what depends on it. `started`: the `server` section of a house that
+ * runs. Rejects with every problem.
+ */
+export async function loadInForce(
+  sources: Sources,
+  keys: (roots: Roots) => KeyFetchPort,
+  started?: ServerConfig,
+): Promise<InForce> {
+  const loaded = await loadConfig({ files: sources.files, env: sources.env, flags: sources.flags });
+  const { server, waiting } = afterReload(started ?? loaded.server, loaded.server);
+  const config: LoadedConfig = { ...loaded, server };
   const failed = runTests(config).filter((result) => !result.passed);
   if (failed.length > 0) {
     const list = failed.map((f) => `${f.test.place.file}:${f.test.place.line}:${f.test.place.column}: ${f.message}`);
@@ -53,6 +65,7 @@ export async function loadInForce(sources: Sources, keys: (roots: Roots) => KeyF
     authenticator,
     originTls: originTlsOf(config, roots),
     roots,
+    waiting,
     refusal: { hints: config.server.hints, challenges: challengesOf(config), name: "sallyport" },
   };
 }

@@ -10,13 +10,15 @@ export interface ReadyFacts {
     readonly version: string;
     /** The last reload failed: since when, and what was wrong (no secret). The old policy is still in force. */
     readonly failed: { readonly at: number; readonly message: string } | null;
+    /** Settings that the file changed and that wait for the next start. */
+    readonly waiting: readonly string[];
   };
   /** When the CA's certificate ends, in milliseconds since 1970. */
   readonly caNotAfter: number;
 }
 
 export interface ReadyProblem {
-  readonly name: "draining" | "audit-unavailable" | "policy-rejected" | "ca-expiring" | "ca-expired";
+  readonly name: "draining" | "audit-unavailable" | "policy-rejected" | "restart-needed" | "ca-expiring" | "ca-expired";
   /** True: no traffic should come here now. False: served, but somebody must look. */
   readonly blocks: boolean;
   readonly detail: string;
@@ -42,9 +44,10 @@ export function readyReport(facts: ReadyFacts): ReadyReport {
     problems.push({ name, blocks, detail });
   if (facts.draining) problem("draining", true, "shutting down; open exchanges are being finished");
   if (facts.audit.unavailable !== null) problem("audit-unavailable", facts.audit.required, facts.audit.unavailable);
-  const { failed } = facts.policy;
+  const { failed, waiting } = facts.policy;
   if (failed)
     problem("policy-rejected", false, `since ${isoTime(failed.at)} the old policy is kept: ${failed.message}`);
+  if (waiting.length > 0) problem("restart-needed", false, `read at the next start: ${waiting.join(", ")}`);
   const left = facts.caNotAfter - facts.now;
   if (left <= 0) problem("ca-expired", true, `the CA ended at ${isoTime(facts.caNotAfter)}: run "sallyport ca rotate"`);
   else if (left < CA_WARNING) {

@@ -8,7 +8,7 @@ const well: ReadyFacts = {
   now,
   draining: false,
   audit: { unavailable: null, required: true },
-  policy: { version: "abc", failed: null },
+  policy: { version: "abc", failed: null, waiting: [] },
   caNotAfter: now + 365 * DAY,
 };
 
@@ -29,9 +29,15 @@ test.each([
   ],
   [
     "a bad policy file: the good one is in force",
-    { policy: { version: "abc", failed: { at: now, message: "line 3" } } },
+    { policy: { version: "abc", failed: { at: now, message: "line 3" }, waiting: [] } },
     true,
     ["policy-rejected"],
+  ],
+  [
+    "settings wait for the next start",
+    { policy: { version: "abc", failed: null, waiting: ["server.listen"] } },
+    true,
+    ["restart-needed"],
   ],
   ["the CA ends in 29 days", { caNotAfter: now + 29 * DAY }, true, ["ca-expiring"]],
   ["the CA has ended", { caNotAfter: now }, false, ["ca-expired"]],
