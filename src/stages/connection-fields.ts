@@ -4,6 +4,7 @@ import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
 import type { Fields } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
+import { viaEntry, wentThrough } from "../http/via.ts";
 import { ProxyError } from "../shared/errors.ts";
 
 /** Lower case. `expect` and `upgrade` are written anew by the connection that sends them. */
@@ -28,13 +29,17 @@ const ALT_SVC = "alt-svc";
 /** `pseudonym`: names this house in Via; no other house has it. */
 export function connectionFieldsStage(pseudonym: string): Stage {
   // The version in which the message came to us, not the one in which it goes on (RFC 9110 section 7.6.3).
-  const [one, zero, two] = ["1.1", "1.0", "2"].map((version) => `${version} ${pseudonym}`) as [string, string, string];
+  const [one, zero, two] = ["1.1", "1.0", "2"].map((version) => viaEntry(version, pseudonym)) as [
+    string,
+    string,
+    string,
+  ];
   const via = (received: string | null): string => (received === "2" ? two : received === "1.0" ? zero : one);
   return {
     name: "connection fields",
     onRequest(x) {
       const { fields } = x.forward;
-      refuseLoop(fields, pseudonym);
+      if (wentThrough(fields, pseudonym)) throw new ProxyError("loop");
       strip(fields, nominatedBy(fields, x));
       fields.push("Via", via(x.received.version));
       return null;
@@ -45,14 +50,6 @@ export function connectionFieldsStage(pseudonym: string): Stage {
       return null;
     },
   };
-}
-
-function refuseLoop(fields: Fields, pseudonym: string): void {
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] as string;
-    if (name.length === 3 && name.toLowerCase() === "via" && (fields[i + 1] as string).includes(pseudonym))
-      throw new ProxyError("loop");
-  }
 }
 
 /** What Connection names besides the usual options, lower case; null: nothing. */

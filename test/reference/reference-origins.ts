@@ -5,6 +5,7 @@ import http from "node:http";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { Client, type Dispatcher } from "undici";
+import { chainOf } from "../../src/edge/proxy/origin-pool.ts";
 import { openRoute, type Route, type RouteServices } from "../../src/edge/proxy/origin-route.ts";
 import type { OpenRequest, OriginEvents, OriginSide, Origins } from "../../src/exchange/sides.ts";
 import { allValues, type Fields, firstValue } from "../../src/http/fields.ts";
@@ -26,6 +27,7 @@ export class ReferenceOrigins implements Origins {
       destination: x.forward,
       serverName: x.connection.connect?.alias ?? null,
       via: x.decision?.plan.via ?? null,
+      chain: chainOf(x, "sallyport-test"),
       clientKey: x.principal ?? "",
       alpn: ["http/1.1"],
       onread: null,

@@ -7,6 +7,7 @@ import type { Authority } from "../../http/messages.ts";
 import type { Head } from "../../http/parse-head.ts";
 import { fieldLines } from "../../http/serialise.ts";
 import { authorityText, parseConnectTarget } from "../../http/target.ts";
+import { viaOf, wentThrough } from "../../http/via.ts";
 import type { ConnectDecision } from "../../policy/types.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
@@ -37,12 +38,15 @@ export class Connect {
   client: string | null = null;
   /** What the policy wants of this client, now. */
   standing: string | undefined;
+  /** The proxies that this CONNECT came through, as Via says them. */
+  readonly via: string;
   decision: ConnectDecision | null = null;
 
   constructor(conn: ClientConnection, head: Head, authority: Authority) {
     this.conn = conn;
     this.head = head;
     this.authority = authority;
+    this.via = viaOf(head.fields);
     this.at = conn.services.clock.now();
     this.id = newId(this.at);
     this.startedAt = conn.services.clock.tick();
@@ -75,6 +79,7 @@ export class Connect {
       const decision = services.policy().decideConnect({ client, address: facts.clientAddress, ...this.authority });
       this.decision = decision;
       if (decision.kind === "refuse") throw new ProxyError(decision.reason ?? "not-allowed", decision.message);
+      if (wentThrough(this.head.fields, services.pseudonym)) throw new ProxyError("loop");
       const { plan } = decision;
       // What goes elsewhere is checked where it goes.
       if (plan.to === null && plan.redirect === null) services.checkLiteral(this.authority.host, this.authority.port);

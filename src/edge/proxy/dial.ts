@@ -125,10 +125,14 @@ export function connectError(error: Error): ProxyError {
   });
 }
 
-/** Asks a next proxy for a tunnel (RFC 9110 section 9.3.6) on a connected socket without `onread`. */
+/**
+ * Asks a next proxy for a tunnel (RFC 9110 section 9.3.6) on a connected socket without `onread`. `chain`: the value of Via.
+ * Resolves to what came behind the answer. Rejects with ProxyError.
+ */
 export function askForTunnel(
   socket: net.Socket,
   to: Authority,
+  chain: string,
   authorization: string | null,
   timeout: number,
 ): Promise<Buffer> {
@@ -164,8 +168,8 @@ export function askForTunnel(
     };
     socket.on("data", onData).on("error", onFailed).on("end", onFailed).on("close", onFailed);
     const name = authorityText(to);
-    socket.write(
-      `CONNECT ${name} HTTP/1.1\r\nHost: ${name}\r\n${authorization ? `Proxy-Authorization: ${authorization}\r\n` : ""}\r\n`,
-    );
+    const credential = authorization ? `Proxy-Authorization: ${authorization}\r\n` : "";
+    // Fields of others are bytes that were read as Latin-1.
+    socket.write(`CONNECT ${name} HTTP/1.1\r\nHost: ${name}\r\nVia: ${chain}\r\n${credential}\r\n`, "latin1");
   });
 }

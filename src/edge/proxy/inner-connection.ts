@@ -169,10 +169,10 @@ export class InnerConnection {
   }
 
   private innerFacts(context: Pick<ConnectContext, "intercepted" | "sni" | "sniMismatch" | "alias">): ConnectionFacts {
-    const { conn, authority, client, standing, id } = this.connect;
+    const { conn, authority, client, standing, via, id } = this.connect;
     return {
       ...conn.facts,
-      connect: { record: id, authority, client, ...(standing === undefined ? {} : { standing }), ...context },
+      connect: { record: id, authority, client, via, ...(standing === undefined ? {} : { standing }), ...context },
     };
   }
 

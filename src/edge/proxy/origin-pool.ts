@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import type { Exchange } from "../../exchange/exchange.ts";
 import type { OpenRequest, OriginEvents, Origins } from "../../exchange/sides.ts";
 import { originText } from "../../http/target.ts";
+import { viaEntry, viaOf, withVia } from "../../http/via.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import type { Metrics } from "../../shared/metrics.ts";
@@ -26,11 +27,20 @@ const SHARED = Buffer.allocUnsafeSlow(65_536);
 export interface PoolServices extends RouteServices {
   readonly wheel: TimerWheel;
   readonly metrics: Metrics;
+  /** Names this house in Via. */
+  readonly pseudonym: string;
 }
 
 /** Who may share a connection: the client by name, or by address where it has none. No name reads like an address. */
 export const clientKeyOf = (x: Exchange): string =>
   x.principal === null ? `@${x.connection.clientAddress}` : `=${x.principal}`;
+
+/** The Via of a CONNECT that this exchange makes us send. What a request inside TLS went through stays inside TLS. */
+export function chainOf(x: Exchange, pseudonym: string): string {
+  const { connect } = x.connection;
+  const before = connect === null ? viaOf(x.received.fields) : (connect.via ?? "");
+  return withVia(before, viaEntry(x.received.version, pseudonym));
+}
 
 export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   readonly wheel: TimerWheel;
@@ -170,6 +180,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
       destination: x.forward,
       serverName: x.connection.connect?.alias ?? null,
       via: o.via,
+      chain: chainOf(x, this.services.pseudonym),
       clientKey: clientKeyOf(x),
       alpn: o.alpn,
       onread: {

@@ -39,6 +39,8 @@ export interface RouteRequest {
   /** The name that TLS asks for and verifies, when it is not the destination's host. */
   readonly serverName: string | null;
   readonly via: NextProxy | null;
+  /** What a next proxy is told in Via when it is asked for a tunnel: who was passed so far, this house last. */
+  readonly chain: string;
   readonly clientKey: string;
   /** null: raw bytes to the destination (a tunnel); else the protocols to offer in TLS. */
   readonly alpn: readonly string[] | null;
@@ -176,6 +178,7 @@ class Attempt {
     const rest = await askForTunnel(
       toProxy,
       { host: here ?? destination.host, port: destination.port },
+      request.chain,
       via.authorization,
       services.connectTimeout,
     );

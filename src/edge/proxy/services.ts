@@ -26,6 +26,8 @@ export interface ProxyServices extends RelayServices {
   readonly metrics: Metrics;
   readonly settings: ProxySettings;
   readonly tunnels: Tunnels;
+  /** Names this house in Via; no other house has it. */
+  readonly pseudonym: string;
   policy(): Policy;
   authenticator(): Authenticator;
   refusalOptions(): RefusalOptions;

@@ -6,6 +6,7 @@ import type { BodyRecord, OriginRecord, Timings } from "../../audit/record.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Destination } from "../../http/messages.ts";
 import { originText } from "../../http/target.ts";
+import { viaEntry, withVia } from "../../http/via.ts";
 import type { ConnectDecision, NextProxy, TunnelPlan } from "../../policy/types.ts";
 import { asProxyError, type ProxyError, type Reason } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
@@ -93,6 +94,7 @@ class Tunnel {
       destination,
       serverName: null,
       via: via as NextProxy | null,
+      chain: withVia(this.connect.via, viaEntry(this.connect.conn.version, services.pseudonym)),
       clientKey: "",
       alpn: null,
       onread,
