@@ -18,15 +18,16 @@ export interface TrustFiles {
 }
 
 export interface ChildSettings {
-  /** Port on 127.0.0.1, or host and port. */
-  readonly proxy: { readonly host: string; readonly port: number };
+  /** Where it is; `tls`: it wants TLS itself. */
+  readonly proxy: { readonly host: string; readonly port: number; readonly tls?: boolean };
   readonly noProxy: readonly NoProxyEntry[];
   readonly files: TrustFiles;
 }
 
 type Value = (s: ChildSettings, inherited: NodeJS.ProcessEnv) => string;
 
-const url: Value = (s) => `http://${s.proxy.host.includes(":") ? `[${s.proxy.host}]` : s.proxy.host}:${s.proxy.port}`;
+const url: Value = ({ proxy: { host, port, tls } }) =>
+  `${tls ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 const noProxy: Value = (s) => noProxyText(s.noProxy);
 const bundle: Value = (s) => s.files.bundle;
 

@@ -15,7 +15,7 @@ import { explainFailure, RUNTIMES, type Runtime } from "./doctor-runtimes.ts";
 import { joinOrStartHouse } from "./house-access.ts";
 import { DEFAULT_NO_PROXY, parseNoProxy } from "./no-proxy.ts";
 import { CommandError, colours, EXIT, print, printJson, safeText, table } from "./output.ts";
-import { findPlaces, type PlaceOptions } from "./places.ts";
+import { configOption, findPlaces, type PlaceOptions } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
 
 interface DoctorOptions extends PlaceOptions {
@@ -35,7 +35,7 @@ export function doctorCommand(): Command {
     )
     .argument("[words...]", `URLs to try (default: ${DEFAULT_URL}), or a command after --`)
     .option("--as <client>", "the client's name")
-    .option("-c, --config <file...>", "policy file(s) of the house; one that has others is not joined")
+    .addOption(configOption("policy file of the house; one that has others is not joined"))
     .option("--data <dir>", "data folder of the house")
     .option("--ca <dir>", "folder of the CA")
     .option("--json", "print as JSON")
@@ -153,7 +153,7 @@ async function askWith(runtime: Runtime, command: string[], url: URL, env: NodeJ
     said
       .split("\n")
       .map((l) => l.trim())
-      .filter((l) => l !== "" && !l.startsWith("status 000"))
+      .filter((l) => l !== "" && !/^(?:status 000|exit status \d|at )/.test(l))
       .at(-1) ?? "";
   return failed(step, line === "" ? why : `${why}: ${line.slice(0, 200)}`, todo);
 }

@@ -5,7 +5,7 @@ import { type ChildSettings, childVariables } from "./child-environment.ts";
 import { prepareTrust } from "./child-trust.ts";
 import { DEFAULT_NO_PROXY } from "./no-proxy.ts";
 import { CommandError, EXIT, notice, print, printJson } from "./output.ts";
-import { findPlaces, type PlaceOptions } from "./places.ts";
+import { configOption, findPlaces, type PlaceOptions } from "./places.ts";
 import { noProxyEntries } from "./run.ts";
 
 const SHELLS = ["sh", "fish", "powershell", "dotenv", "docker"] as const;
@@ -25,7 +25,7 @@ export function envCommand(): Command {
     )
     .addOption(new Option("--shell <shell>", "how to print them").choices(SHELLS).default("sh"))
     .option("--no-proxy <list>", `hosts that are reached without the proxy (default: ${DEFAULT_NO_PROXY})`)
-    .option("-c, --config <file...>", "policy file(s) of the house")
+    .addOption(configOption("policy file of the house"))
     .option("--data <dir>", "data folder of the house")
     .option("--json", "print them as a JSON object")
     .addHelpText("after", '\nExamples:\n  eval "$(sallyport env)"\n  sallyport env --shell docker > proxy.env')
@@ -43,6 +43,10 @@ async function printEnvironment(options: EnvOptions): Promise<void> {
     const { addresses, facts } = await house.status();
     const files = await prepareTrust(facts.caFile, places.data, process.env);
     const settings: ChildSettings = { proxy: addressOf(addresses.proxy), noProxy, files };
+    if (settings.proxy.tls)
+      notice(
+        "the proxy's own port wants TLS, which Java and some others do not speak there: use sallyport run for them",
+      );
     const variables = childVariables(settings, process.env);
     if (options.json) printJson(Object.fromEntries(variables));
     else for (const [name, value] of variables) print(assignment(options.shell, name, value));
@@ -52,12 +56,13 @@ async function printEnvironment(options: EnvOptions): Promise<void> {
   }
 }
 
-/** Host and port of `http://host:port`; an address that means "all of them" becomes the loopback one. */
-function addressOf(text: string): { host: string; port: number } {
+/** What `http://host:port` says; an address that means "all of them" becomes the loopback one. */
+function addressOf(text: string): ChildSettings["proxy"] {
   const url = new URL(text);
   const host = url.hostname.replace(/^\[|\]$/g, "");
-  const port = Number(url.port) || (url.protocol === "https:" ? 443 : 80);
-  return { host: host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port };
+  const tls = url.protocol === "https:";
+  const port = Number(url.port) || (tls ? 443 : 80);
+  return { host: host === "0.0.0.0" ? "127.0.0.1" : host === "::" ? "::1" : host, port, tls };
 }
 
 /** One assignment in the language of the shell. */

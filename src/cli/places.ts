@@ -1,6 +1,7 @@
 // Where a command finds the house: the same defaults, environment and flags as `start`.
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
+import { Option } from "commander";
 import { parse } from "yaml";
 
 /** The options that every command about a house has. */
@@ -17,6 +18,13 @@ export interface Places {
   readonly data: string;
   readonly ca: string;
 }
+
+/** `-c FILE`, as often as there are files: one that took several at once would take the words behind it too. */
+export const configOption = (says: string): Option =>
+  new Option("-c, --config <file>", `${says}; may be repeated`).argParser((file, before: string[] | undefined) => [
+    ...(before ?? []),
+    file,
+  ]);
 
 /**
  * Flags beat environment beats file, and a folder is seen from the working directory, as `start` does it. Only the two folders

@@ -7,6 +7,7 @@ import { factsOf, runTests } from "../config/run-tests.ts";
 import { compileNetwork } from "../policy/addresses.ts";
 import { explainRequest, withAddresses } from "../policy/explain.ts";
 import { CommandError, colours, EXIT, print, printJson, safeText } from "./output.ts";
+import { configOption } from "./places.ts";
 
 interface Options {
   readonly json?: boolean;
@@ -37,7 +38,7 @@ const explainCommand = (): Command =>
     .description("the decision, the rule, and why each other rule did not apply")
     .argument("<method>", "such as GET; case matters")
     .argument("<url>", "http:// or https://; host:port for CONNECT")
-    .option("-c, --config <file...>", "policy files (SALLYPORT_CONFIG; default: policies/observe.yaml)")
+    .addOption(configOption("policy file (SALLYPORT_CONFIG; default: policies/observe.yaml)"))
     .option("--as <client>", "the client that asks; default: an anonymous one")
     .option("--json", "print data")
     .addHelpText(

@@ -8,7 +8,7 @@ import { prepareTrust, withoutOurBundle } from "./child-trust.ts";
 import { joinOrStartHouse } from "./house-access.ts";
 import { DEFAULT_NO_PROXY, type NoProxyEntry, parseNoProxy } from "./no-proxy.ts";
 import { CommandError, notice } from "./output.ts";
-import { findPlaces, type PlaceOptions } from "./places.ts";
+import { configOption, findPlaces, type PlaceOptions } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
 
 export interface RunOptions extends PlaceOptions {
@@ -34,7 +34,7 @@ export function runCommand(): Command {
       "Runs a command with every proxy and CA variable that common tools read. Joins the house that holds the data folder, " +
         "else starts one for as long as it is needed. Standard input and output, signals and the exit code pass untouched.",
     )
-    .option("-c, --config <file...>", "policy file(s) of the house; one that has others is not joined")
+    .addOption(configOption("policy file of the house; one that has others is not joined"))
     .option("--as <client>", "the client's name, as the policy and the audit log know it")
     .option("--no-proxy <list>", `hosts that are reached without the proxy (default: ${DEFAULT_NO_PROXY})`)
     .option("--data <dir>", "data folder of the house")
@@ -66,6 +66,11 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     const settings: ChildSettings = { proxy: { host: "127.0.0.1", port }, noProxy: entries, files };
     for (const name of droppedNoProxy(settings, inherited)) {
       notice(`the inherited ${name} is not passed on; use --no-proxy to say which hosts are reached without the proxy`);
+    }
+    for (const name of facts.secretVariables ?? []) {
+      if (inherited[name] === undefined) continue;
+      delete inherited[name];
+      notice(`${name} is not passed on: the policy reads a secret from it`);
     }
     void house.gone.then(() => {
       if (!over) notice("the house went away: the command has no way out any more");

@@ -5,6 +5,7 @@ import { openControl } from "../roles/control.ts";
 import type { House, HouseOptions } from "../roles/house.ts";
 import { keepYoungGenerationSmall } from "../roles/young-generation.ts";
 import { colours, EXIT, errorColours, notice, print, safeText } from "./output.ts";
+import { configOption } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
 
 export interface StartOptions {
@@ -26,7 +27,7 @@ export function startCommand(version: string): Command {
   return new Command("start")
     .summary("run the proxy")
     .description("Runs the proxy. SIGHUP, or a changed policy file, reloads the policy; SIGTERM drains and ends.")
-    .option("-c, --config <file...>", "policy file(s) (SALLYPORT_CONFIG; default: policies/observe.yaml)")
+    .addOption(configOption("policy file (SALLYPORT_CONFIG; default: policies/observe.yaml)"))
     .option("--listen <host:port>", "address of the proxy (SALLYPORT_LISTEN)")
     .option("--admin <host:port>", "address of /healthz, /readyz, /metrics (SALLYPORT_ADMIN)")
     .option("--data <dir>", "data folder: audit log, control socket (SALLYPORT_DATA)")

@@ -5,7 +5,7 @@ import { resolve } from "node:path";
 import { Command } from "commander";
 import { lineDiff } from "./line-diff.ts";
 import { CommandError, colours, errorText, notice, print, printJson, safeText } from "./output.ts";
-import { findPlaces, type PlaceOptions } from "./places.ts";
+import { configOption, findPlaces, type PlaceOptions } from "./places.ts";
 import { replaceServers, type ServerEntry, serversIn } from "./server-config.ts";
 
 interface WrapOptions extends PlaceOptions {
@@ -32,7 +32,7 @@ export function wrapConfigCommand(): Command {
     .argument("<file>", "the client's configuration file")
     .option("--write", "change the file")
     .option("--unwrap", "take sallyport out again")
-    .option("-c, --config <file...>", "policy file(s) of the house; one that has others is not joined")
+    .addOption(configOption("policy file of the house; one that has others is not joined"))
     .option("--data <dir>", "data folder of the house")
     .option("--ca <dir>", "folder of the CA")
     .option("--json", "print what happens to each server as JSON")

@@ -32,6 +32,10 @@ test("a refused tunnel is told from an untrusted CA", async () => {
   const curl = steps.find((s) => s.step === "node https: refused.example");
   expect(curl).toMatchObject({ status: "failed", why: expect.stringContaining("the proxy refused the tunnel") });
 });
+test("-c takes one file, so that the URLs behind it are still URLs", async () => {
+  const { steps } = await doctor("--data", house.data, "-c", "policies/observe.yaml", "https://refused.example/");
+  expect(steps.map((s) => s.step)).toContain("refused.example: CONNECT");
+});
 test("a house that cannot start: why", async () => {
   const file = join(house.folder, "bad.yaml");
   writeFileSync(file, "nonsense: 1\n");

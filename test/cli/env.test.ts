@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { CHILD_VARIABLES } from "../../src/cli/child-environment.ts";
+import { CHILD_VARIABLES, childVariables } from "../../src/cli/child-environment.ts";
 import { assignment } from "../../src/cli/env.ts";
 import { cleanEnvironment, cli, openSmallHouse, type SmallHouse } from "./support/small-house.ts";
 
@@ -40,6 +40,15 @@ describe("env", () => {
     expect(stderr).toContain("sallyport start");
     expect(existsSync(join(house.folder, "nowhere"))).toBe(false);
   });
+});
+
+test("a proxy port that wants TLS is named with https", () => {
+  const files = { ca: "/a", bundle: "/b", java: "/c", wgetrc: "/d", preload: "/e" };
+  const settings = { proxy: { host: "::1", port: 8443, tls: true }, noProxy: [], files };
+  expect(childVariables(settings, {}).find(([name]) => name === "HTTPS_PROXY")).toEqual([
+    "HTTPS_PROXY",
+    "https://[::1]:8443",
+  ]);
 });
 
 test.each([

@@ -52,7 +52,7 @@ describe("policy", { timeout: 60_000 }, () => {
     );
     expect(yes.code).toBe(0);
     expect(JSON.parse(yes.out)).toMatchObject({ outcome: "allow", rule: "github-read" });
-    const no = await policy("explain", "DELETE", "https://api.github.com/repos/a/b", "--as", "github-mcp", ...c);
+    const no = await policy("explain", ...c, "DELETE", "https://api.github.com/repos/a/b", "--as", "github-mcp");
     expect(no.code).toBe(1);
     expect(no.out).toMatch(/no rule allows DELETE/);
     const observe = ["-c", join(policies, "observe.yaml")];

@@ -3,7 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
-import { cli } from "./support/small-house.ts";
+import { cli, REPOSITORY } from "./support/small-house.ts";
 
 const CLAUDE = `{
   "theme": "dark",
@@ -45,6 +45,13 @@ describe("wrap-config", () => {
     expect(stdout.toString()).toMatch(/^\+.*"--as"/m);
     expect(stderr).toContain("remote");
     expect([text(), backups()]).toEqual([CLAUDE, []]);
+  });
+  test("-c before the file: each names one policy, absolute afterwards", async () => {
+    put(CLAUDE);
+    const policies = ["policies/observe.yaml", "policies/strict.yaml"];
+    await cli(["wrap-config", ...policies.flatMap((p) => ["-c", p]), "--write", file]);
+    const { args } = JSON.parse(text()).mcpServers.github;
+    for (const p of policies) expect(args[args.indexOf(join(REPOSITORY, p)) - 1]).toBe("-c");
   });
   test("--write: absolute, complete, with a backup, and as private as before", async () => {
     put(CLAUDE);
