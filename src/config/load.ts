@@ -152,6 +152,7 @@ async function assemble(document: ConfigDocument, a: Assembly): Promise<LoadedCo
     tests,
     sources,
     secretValues: secrets.values(),
+    secretVariables: secrets.variables(),
     warnings: Object.freeze(report.warnings),
   });
 }

@@ -113,6 +113,8 @@ export interface LoadedConfig {
   readonly sources: readonly Source[];
   /** For scrubbing and for known-secret filters. Never printed. */
   readonly secretValues: readonly string[];
+  /** The environment variables that secrets were read from: children are not given them. */
+  readonly secretVariables: readonly string[];
   readonly warnings: readonly ConfigProblem[];
 }
 

@@ -68,6 +68,7 @@ function take(
   report: Report,
 ): string {
   const { kind, name, path } = reference;
+  if (kind === "env" && isSensitive(path)) secrets.heldBy(name);
   if (resolved !== undefined && "value" in resolved) {
     if (isSensitive(path)) secrets.add(resolved.value);
     return resolved.value;

@@ -12,6 +12,17 @@ import { secretSchema } from "./server-schema.ts";
 export class SecretValues {
   readonly #named = new Map<string, string>();
   readonly #values = new Set<string>();
+  readonly #variables = new Set<string>();
+
+  /** The environment variable `name` holds a secret. */
+  heldBy(name: string): void {
+    this.#variables.add(name);
+  }
+
+  /** The environment variables that hold secrets: children are not given them. */
+  variables(): readonly string[] {
+    return Object.freeze([...this.#variables]);
+  }
 
   set(name: string, value: string): void {
     this.#named.set(name, value);
@@ -97,6 +108,7 @@ export async function readSecrets(
       report.problem(at, "a secret comes from exactly one of env, file and command");
       return;
     }
+    if (parsed.data.env !== undefined) secrets.heldBy(parsed.data.env);
     try {
       const value = await readSecret(parsed.data, dirname(merged.origin(at).source.file), outside, lenient);
       if (value === null) return;

@@ -116,7 +116,7 @@ export const tlsSchema = section({
     .string()
     .min(1)
     .optional()
-    .describe("Of the CA's private key; usually ${env:NAME} or ${file:NAME}."),
+    .describe("Of the CA's private key; usually ${env:NAME} or ${file:NAME}. Beaten by SALLYPORT_CA_PASSPHRASE."),
 }).describe("Trust in origins, and our own CA.");
 
 export const networkSchema = section({

@@ -16,6 +16,7 @@ import type {
 import type { MergedDocument } from "./merge.ts";
 import type { Environment, Outside } from "./outside.ts";
 import type { ConfigDocument } from "./schema.ts";
+import type { SecretValues } from "./secrets.ts";
 
 export interface Flags {
   readonly listen?: string | undefined;
@@ -32,6 +33,7 @@ interface Context {
   readonly cwd: string;
   readonly merged: MergedDocument;
   readonly outside: Outside;
+  readonly secrets: SecretValues;
   readonly lenient: boolean;
 }
 
@@ -42,7 +44,10 @@ export async function finishSettings(
   findings: Findings,
 ): Promise<Settings> {
   const files = new PemReader(context, findings);
-  const [tls, serverTls] = await Promise.all([readTls(document, files, findings), readServerTls(document, files)]);
+  const [tls, serverTls] = await Promise.all([
+    readTls(document, context, files, findings),
+    readServerTls(document, files),
+  ]);
   return {
     server: readServer(document, context, serverTls, findings),
     audit: readAudit(document),
@@ -130,7 +135,18 @@ const readAudit = ({ audit }: ConfigDocument): AuditConfig =>
     sync: audit.sync,
   });
 
-async function readTls({ tls }: ConfigDocument, files: PemReader, findings: Findings): Promise<TlsConfig> {
+/** The passphrase of the CA's key, for `ca` and `start` alike; beats `tls.ca-passphrase`. */
+const CA_PASSPHRASE = "SALLYPORT_CA_PASSPHRASE";
+
+async function readTls(
+  { tls }: ConfigDocument,
+  { options, secrets }: Context,
+  files: PemReader,
+  findings: Findings,
+): Promise<TlsConfig> {
+  const passphrase = options.env[CA_PASSPHRASE];
+  if (passphrase) secrets.add(passphrase);
+  secrets.heldBy(CA_PASSPHRASE);
   const roots = await Promise.all(tls.roots.map((file, i) => files.read(file, ["tls", "roots", i], "CERTIFICATE")));
   const certificates = await Promise.all(
     tls["client-certificates"].map(async (c, i): Promise<ClientCertificate> => {
@@ -151,7 +167,7 @@ async function readTls({ tls }: ConfigDocument, files: PemReader, findings: Find
       ),
     ),
     clientCertificates: Object.freeze(certificates),
-    caPassphrase: tls["ca-passphrase"] ?? null,
+    caPassphrase: passphrase || (tls["ca-passphrase"] ?? null),
   });
 }
 

@@ -26,6 +26,8 @@ export interface HouseFacts {
   readonly caCreated: boolean;
   readonly auditFile: string;
   readonly rootsFrom: string;
+  /** Environment variables that hold secrets of the policy; a house of an earlier version does not say. */
+  readonly secretVariables?: readonly string[];
   readonly warnings: readonly string[];
 }
 

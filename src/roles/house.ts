@@ -1,7 +1,5 @@
 // Builds everything and hands the edges to each other; starts, reloads, drains.
 import { randomBytes } from "node:crypto";
-import { lookup as systemLookup } from "node:dns";
-import { isIP, type LookupFunction } from "node:net";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { redactingSink } from "../audit/redacting-sink.ts";
@@ -34,7 +32,6 @@ import { Pipeline } from "../exchange/pipeline.ts";
 import { refuseExchange } from "../exchange/refusal.ts";
 import { authorityText } from "../http/target.ts";
 import type { Clock } from "../shared/clock.ts";
-import { ProxyError } from "../shared/errors.ts";
 import { KnownSecrets } from "../shared/known-secrets.ts";
 import { statusClassOf } from "../shared/metrics.ts";
 import { outcomeOf } from "../stages/audit.ts";
@@ -43,6 +40,7 @@ import type { HouseFacts } from "./control.ts";
 import { countedSink } from "./counted-sink.ts";
 import { watchFiles } from "./file-watch.ts";
 import { type InForce, loadInForce } from "./in-force.ts";
+import { keyFetch } from "./key-fetch.ts";
 import { version } from "./version.ts";
 import { keepYoungGenerationSmall } from "./young-generation.ts";
 
@@ -80,7 +78,11 @@ export async function startHouse(options: HouseOptions): Promise<House> {
   const keys = (roots: Roots): KeyFetchPort => keyFetch(guardBox, roots);
   const sources = { files: options.configFiles, flags: options.flags, env: options.env };
   const first = await loadInForce(sources, keys);
-  const running = new RunningHouse(options, first, (): Promise<InForce> => loadInForce(sources, keys, first.config.server));
+  const running = new RunningHouse(
+    options,
+    first,
+    (): Promise<InForce> => loadInForce(sources, keys, first.config.server),
+  );
   guardBox.guard = running.guard;
   await running.open();
   return running;
@@ -146,6 +148,7 @@ class RunningHouse implements House {
       caCreated: this.ca.created,
       auditFile: join(config.server.data, "audit.db"),
       rootsFrom: roots.from,
+      secretVariables: config.secretVariables,
       warnings: [...config.warnings.map((w) => `${w.file}:${w.line}:${w.column}: ${w.message}`), ...this.ca.warnings],
     };
   }
@@ -343,7 +346,8 @@ class RunningHouse implements House {
       old.authenticator.close();
       this.metrics.policyLoaded(next.config.policy.version, Date.now() / 1000);
       this.log.info({ policy: next.config.policy.version }, "the policy is in force");
-      if (next.waiting.length > 0) this.log.warn({ settings: next.waiting }, "these settings are read at the next start");
+      if (next.waiting.length > 0)
+        this.log.warn({ settings: next.waiting }, "these settings are read at the next start");
     } catch (error) {
       this.reloadFailed = { at: Date.now(), message: (error as Error).message };
       this.metrics.policyReloadFailed();
@@ -380,31 +384,4 @@ class RunningHouse implements House {
 
 function localAddresses(): string[] {
   return Object.values(networkInterfaces()).flatMap((list) => (list ?? []).map((i) => i.address));
-}
-
-/** Key sets are fetched from checked addresses only, like everything else that the operator named. */
-function keyFetch(box: { guard: AddressGuard | null }, roots: Roots): KeyFetchPort {
-  const lookup: LookupFunction = (host, wanted, callback) => {
-    const guard = box.guard;
-    if (guard === null) return systemLookup(host, wanted as never, callback as never);
-    guard.check(host, 0).then(
-      (list) => {
-        const first = list[0];
-        if (first === undefined) return callback(new ProxyError("origin-unresolved"), "", 4);
-        if (wanted.all) (callback as unknown as (e: null, all: readonly unknown[]) => void)(null, list);
-        else callback(null, first.address, first.family);
-      },
-      (error: Error) => callback(error, "", 4),
-    );
-  };
-  const refusal = (address: string): string | null => {
-    if (isIP(address) === 0) return null;
-    try {
-      box.guard?.checkLiteral(address, 0);
-      return null;
-    } catch (error) {
-      return (error as Error).message;
-    }
-  };
-  return { lookup, refusal, roots: roots.pems };
 }

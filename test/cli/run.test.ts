@@ -1,7 +1,8 @@
 // Real children of a real house: what passes untouched, and whether the usual programs find the proxy and trust the CA.
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { cli, openSmallHouse, REPOSITORY, type SmallHouse, startCli } from "./support/small-house.ts";
@@ -97,6 +98,33 @@ describe("the variables", () => {
       expect(stderr).toContain(JSON.stringify(list));
     },
   );
+  test("variables that the policy reads secrets from are not passed on, with a notice; others are", async () => {
+    const folder = mkdtempSync(join(tmpdir(), "sallyport-run-"));
+    const policy = join(folder, "p.yaml");
+    const text = [
+      "version: 1",
+      "secrets: { github: { env: GITHUB_TOKEN } }",
+      'clients: { mcp: { password: "${env:MCP_PASSWORD}" } }',
+      "rules:",
+      '  - { id: a, who: mcp, allow: "https://${env:API_HOST}", headers: { set: { authorization: "Bearer ${secret:github}" } } }',
+    ].join("\n");
+    writeFileSync(policy, text);
+    const secrets = {
+      GITHUB_TOKEN: "ghp_1234567890",
+      MCP_PASSWORD: "correct horse",
+      SALLYPORT_CA_PASSPHRASE: "battery staple",
+    };
+    const options = ["-c", policy, "--data", join(folder, "data"), "--ca", join(folder, "ca"), "--as", "mcp"];
+    const code = "console.log(JSON.stringify(process.env))";
+    const ran = await cli(["run", ...options, "--", ...node(code)], { env: { ...secrets, API_HOST: "api.example" } });
+    expect(ran.stderr).toContain("GITHUB_TOKEN is not passed on");
+    const env = JSON.parse(ran.stdout.toString());
+    for (const name of Object.keys(secrets)) expect(env[name]).toBeUndefined();
+    expect(env.API_HOST).toBe("api.example");
+    for (const value of Object.values(secrets)) expect(ran.stdout.toString() + ran.stderr).not.toContain(value);
+    // The house had them all the same: its CA's key is encrypted with the passphrase.
+    expect(readFileSync(join(folder, "ca", "ca.key"), "utf8")).toContain("ENCRYPTED");
+  });
   test("a client that the house refuses: exit code 2", async () => {
     const { code, stderr } = await run(node("0"), { options: ["--as", "refused"] });
     expect(code).toBe(2);

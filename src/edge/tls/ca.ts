@@ -184,7 +184,9 @@ async function readKey(options: CaOptions): Promise<KeyObject> {
     const encrypted = text.includes("ENCRYPTED");
     if (!encrypted) throw caProblem(`${path} is not a private key in PEM`, error);
     const what =
-      options.passphrase == null ? "is encrypted and needs its passphrase" : "does not open with this passphrase";
+      options.passphrase == null
+        ? "is encrypted and needs its passphrase (tls.ca-passphrase in the policy file, or SALLYPORT_CA_PASSPHRASE)"
+        : "does not open with this passphrase";
     throw caProblem(`the CA's key ${path} ${what}`);
   }
 }
