@@ -33,6 +33,8 @@ export interface ConnectContext {
   readonly client: string | null;
   /** What the policy wanted of that client then (`Authenticator.standing`). Absent: not compared. */
   readonly standing?: string;
+  /** Until when the credential of the CONNECT is good, in milliseconds since 1970. Absent: without an end. */
+  readonly expiresAt?: number;
   /** The proxies that the CONNECT came through: the value of its Via. Absent or "": none. */
   readonly via?: string;
   /** True: TLS was ended here. False: clear-text HTTP inside CONNECT. */

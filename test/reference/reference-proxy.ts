@@ -119,7 +119,7 @@ class ReferencePort {
     let client: string | null = null;
     let decision: ConnectDecision | null = null;
     try {
-      client = await identify(services.authenticator(), request.rawHeaders, facts);
+      client = await identify(services.authenticator(), request.rawHeaders, facts, at);
       decision = services.policy().decideConnect({ client, address: facts.clientAddress, ...authority });
       if (decision.kind !== "intercept") throw new ProxyError(decision.reason ?? "not-allowed", decision.message);
       services.checkLiteral(authority.host, authority.port);

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { type ConnectionFacts, Exchange } from "../../src/exchange/exchange.ts";
 import type { Policy } from "../../src/policy/types.ts";
 import { ProxyError } from "../../src/shared/errors.ts";
-import { type Authenticator, authenticateStage, identify } from "../../src/stages/authenticate.ts";
+import { type Authenticator, authenticateStage, expiryOf, identify } from "../../src/stages/authenticate.ts";
 
 const anybody: ConnectionFacts = {
   clientAddress: "127.0.0.1",
@@ -64,9 +64,33 @@ describe("who is speaking", () => {
     ["inside CONNECT a credential is not for us", inside(null), ["Proxy-Authorization", "good"], null],
   ];
   test.each(cases)("%s", (_name, connection, fields, wanted) => {
-    const ask = () => identify(checker, fields, connection);
+    const ask = () => identify(checker, fields, connection, 0);
     if (wanted === "refused") expect(ask).toThrow(ProxyError);
     else expect(ask()).toBe(wanted);
+  });
+});
+
+describe("inside CONNECT, once the credential of the CONNECT has ended", () => {
+  const until = (expiresAt: number): ConnectionFacts => {
+    const { connect } = inside("tunnel");
+    return { ...anybody, connect: connect === null ? null : { ...connect, expiresAt } };
+  };
+  test.each<[string, number, number, boolean]>([
+    ["a moment before", 1_000, 999, true],
+    ["at its end", 1_000, 1_000, false],
+    ["after it", 1_000, 5_000, false],
+    ["no end", Number.POSITIVE_INFINITY, Number.MAX_SAFE_INTEGER, true],
+    ["nothing is known of it", 0, 1, false],
+  ])("%s", (_name, expiresAt, at, good) => {
+    const ask = () => identify(checker, [], until(expiresAt), at);
+    if (good) expect(ask()).toBe("tunnel");
+    else expect(ask).toThrow(expect.objectContaining({ reason: "wrong-credential" }));
+  });
+  test("a child's own port has nothing that ends", () => {
+    const child = { ...anybody, trusted: true, assignedClient: "kid" };
+    const ends: Authenticator = { ...checker, expiresAt: () => 1 };
+    expect(expiryOf(ends, ["Proxy-Authorization", "good"], child)).toBe(Number.POSITIVE_INFINITY);
+    expect(expiryOf(ends, ["Proxy-Authorization", "good"], anybody)).toBe(1);
   });
 });
 

@@ -54,7 +54,7 @@ export interface HttpSides {
 const CLOCK = { now: () => Date.now(), tick: () => performance.now() };
 
 const NO_KEYS: KeyFetchPort = {
-  lookup: (_host, _options, callback) => callback(new Error("the engine of the tests fetches no keys"), "", 4),
+  lookupFor: () => (_host, _options, callback) => callback(new Error("the engine of the tests fetches no keys"), "", 4),
   refusal: () => "the engine of the tests fetches no keys",
   roots: null,
 };

@@ -3,7 +3,7 @@
 import { createHmac, randomBytes } from "node:crypto";
 import ipaddr from "ipaddr.js";
 import type { ConnectionFacts } from "../../exchange/exchange.ts";
-import { allValues, type Fields } from "../../http/fields.ts";
+import { allValues, type Fields, firstValue } from "../../http/fields.ts";
 import type { Cidr, ClientConfig, PasswordCheck } from "../../policy/clients.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import type { Authenticator } from "../../stages/authenticate.ts";
@@ -12,7 +12,7 @@ import { BearerVerifier } from "./bearer.ts";
 import { type BrakeOptions, GuessBrake } from "./guess-brake.ts";
 import type { KeyFetchPort } from "./key-set.ts";
 import { checkPassword, readBasic } from "./password.ts";
-import { VerifiedCache } from "./verified-cache.ts";
+import { type Verified, VerifiedCache } from "./verified-cache.ts";
 
 export interface AuthenticatorOptions {
   readonly clients: readonly ClientConfig[];
@@ -55,7 +55,7 @@ class CredentialChecker implements OpenAuthenticator {
   readonly #brake: GuessBrake;
   readonly #cache = new VerifiedCache(REMEMBERED);
   /** The last good credential of each connection: the usual request costs one comparison of strings. */
-  readonly #last = new WeakMap<ConnectionFacts, { value: string; client: string; until: number }>();
+  readonly #last = new WeakMap<ConnectionFacts, { readonly value: string; readonly verified: Verified }>();
   /** Digests of what the clients have to show. */
   readonly #standings: ReadonlyMap<string, string>;
   /** Checked in place of an unknown user's password, so that its absence takes as long. */
@@ -84,11 +84,14 @@ class CredentialChecker implements OpenAuthenticator {
     }
     const now = this.#now();
     const last = this.#last.get(connection);
-    if (last !== undefined && last.value === value && last.until > now) return last.client;
+    if (last !== undefined && last.value === value && last.verified.until > now) return last.verified.client;
     const key = this.#cache.keyOf(value);
-    const client = this.#cache.get(key, now);
-    // The same credential may be good from one address only: what narrows it is looked at each time.
-    if (client !== null && this.#known.some((k) => k.spec.name === client && narrows(k, connection))) return client;
+    const verified = this.#cache.get(key, now);
+    // The same credential may be good from one address only: what narrows it is looked at on each connection.
+    if (verified !== null && this.#known.some((k) => k.spec.name === verified.client && narrows(k, connection))) {
+      this.#last.set(connection, { value, verified });
+      return verified.client;
+    }
     this.#brake.admit(connection.clientAddress);
     return this.#check(value, key, connection);
   }
@@ -96,6 +99,14 @@ class CredentialChecker implements OpenAuthenticator {
   standing(client: string | null): string {
     if (client === null) return this.#required ? "required" : "";
     return this.#standings.get(client) ?? "unknown";
+  }
+
+  expiresAt(fields: Fields, connection: ConnectionFacts): number {
+    const value = firstValue(fields, "proxy-authorization");
+    if (value === null) return Number.POSITIVE_INFINITY;
+    const last = this.#last.get(connection);
+    // Nothing is known of a credential that was not shown here.
+    return last?.value === value ? last.verified.expires : 0;
   }
 
   close(): void {
@@ -115,13 +126,14 @@ class CredentialChecker implements OpenAuthenticator {
       await this.#brake.wrong(connection.clientAddress);
       throw new ProxyError("wrong-credential");
     }
-    const until = Math.min(found.until, this.#now() + BELIEVED);
-    this.#cache.put(key, found.client, until);
-    this.#last.set(connection, { value, client: found.client, until });
-    return found.client;
+    const { client, expires } = found;
+    const verified: Verified = { client, expires, until: Math.min(expires, this.#now() + BELIEVED) };
+    this.#cache.put(key, verified);
+    this.#last.set(connection, { value, verified });
+    return client;
   }
 
-  async #verify(value: string, connection: ConnectionFacts): Promise<{ client: string; until: number } | null> {
+  async #verify(value: string, connection: ConnectionFacts): Promise<Pick<Verified, "client" | "expires"> | null> {
     const parts = CREDENTIAL.exec(value);
     const scheme = parts?.[1]?.toLowerCase();
     const token = parts?.[2] ?? "";
@@ -135,14 +147,14 @@ class CredentialChecker implements OpenAuthenticator {
     const known = this.#known.find((k) => k.spec.password && k.spec.name === credential?.user);
     const right = await checkPassword(known?.spec.password ?? this.#decoy, credential?.password ?? "");
     if (!right || known === undefined || !narrows(known, connection)) return null;
-    return { client: known.spec.name, until: Number.POSITIVE_INFINITY };
+    return { client: known.spec.name, expires: Number.POSITIVE_INFINITY };
   }
 
   async #verifyBearer(token: string, connection: ConnectionFacts) {
     for (const k of this.#known) {
       if (k.bearer === null || !narrows(k, connection)) continue;
       try {
-        return { client: k.spec.name, until: await k.bearer.verify(token) };
+        return { client: k.spec.name, expires: await k.bearer.verify(token) };
       } catch {
         // The next client may know this token.
       }

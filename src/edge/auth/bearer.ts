@@ -36,14 +36,14 @@ export class BearerVerifier {
     };
   }
 
-  /** Milliseconds since 1970 until which the token is good. Throws when it is not. */
+  /** Milliseconds since 1970 until which the token is good, tolerance included. Throws when it is not. */
   async verify(token: string): Promise<number> {
     const options = { ...this.#options, currentDate: new Date(this.#now()) };
     const { payload } =
       typeof this.#key === "function"
         ? await jwtVerify(token, this.#key, options)
         : await jwtVerify(token, this.#key, options);
-    return (payload.exp as number) * 1000;
+    return ((payload.exp as number) + CLOCK_TOLERANCE_SECONDS) * 1000;
   }
 
   close(): void {

@@ -6,13 +6,16 @@ import { Agent, request } from "undici";
 
 /** What the house lends for reaching hosts that the operator named. */
 export interface KeyFetchPort {
-  /** Resolves a name to checked addresses only (an error: prohibited). */
-  readonly lookup: LookupFunction;
-  /** Why this literal address must not be dialled, or null. */
-  refusal(address: string): string | null;
+  /** Resolves a name to addresses that were checked for this port only (an error: prohibited). */
+  lookupFor(port: number): LookupFunction;
+  /** Why this literal address must not be dialled at this port, or null. */
+  refusal(address: string, port: number): string | null;
   /** PEM roots that `https:` key sets are verified against; null: Node's own. */
   readonly roots: string | readonly string[] | null;
 }
+
+/** A URL leaves out the usual port of its scheme. */
+const portOf = (url: URL): number => Number(url.port) || (url.protocol === "https:" ? 443 : 80);
 
 type Keys = ReturnType<typeof createLocalJWKSet>;
 
@@ -41,7 +44,7 @@ export class RemoteKeySet {
     this.#agent = new Agent({
       connections: 1,
       connect: {
-        lookup: port.lookup,
+        lookup: port.lookupFor(portOf(this.#url)),
         timeout: DEADLINE,
         ...(port.roots === null ? {} : { ca: port.roots as string[] }),
       },
@@ -88,7 +91,7 @@ export class RemoteKeySet {
 
   async #fetch(): Promise<void> {
     const literal = this.#url.hostname.replace(/^\[|\]$/g, "");
-    const refusal = isIP(literal) === 0 ? null : this.#port.refusal(literal);
+    const refusal = isIP(literal) === 0 ? null : this.#port.refusal(literal, portOf(this.#url));
     if (refusal !== null) throw new Error(refusal);
     const signal = AbortSignal.timeout(DEADLINE);
     const { statusCode, body } = await request(this.#url, {

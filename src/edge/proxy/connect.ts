@@ -11,7 +11,7 @@ import { viaOf, wentThrough } from "../../http/via.ts";
 import type { ConnectDecision } from "../../policy/types.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
-import { type Authenticator, identify } from "../../stages/authenticate.ts";
+import { type Authenticator, expiryOf, identify } from "../../stages/authenticate.ts";
 import type { ClientConnection } from "./client-connection.ts";
 import { InnerConnection } from "./inner-connection.ts";
 import { openTunnel } from "./tunnel.ts";
@@ -38,6 +38,8 @@ export class Connect {
   client: string | null = null;
   /** What the policy wants of this client, now. */
   standing: string | undefined;
+  /** Until when its credential is good; milliseconds since 1970. */
+  expiresAt = Number.POSITIVE_INFINITY;
   /** The proxies that this CONNECT came through, as Via says them. */
   readonly via: string;
   decision: ConnectDecision | null = null;
@@ -57,7 +59,7 @@ export class Connect {
     try {
       if (services.sink.unavailable !== null) throw new ProxyError("audit-unavailable");
       const authenticator = services.authenticator();
-      const who = identify(authenticator, this.head.fields, facts);
+      const who = identify(authenticator, this.head.fields, facts, this.at);
       if (who instanceof Promise)
         who
           .then(
@@ -76,6 +78,7 @@ export class Connect {
     const { services, facts } = this.conn;
     try {
       this.standing = authenticator.standing?.(client);
+      this.expiresAt = expiryOf(authenticator, this.head.fields, facts);
       const decision = services.policy().decideConnect({ client, address: facts.clientAddress, ...this.authority });
       this.decision = decision;
       if (decision.kind === "refuse") throw new ProxyError(decision.reason ?? "not-allowed", decision.message);

@@ -169,10 +169,18 @@ export class InnerConnection {
   }
 
   private innerFacts(context: Pick<ConnectContext, "intercepted" | "sni" | "sniMismatch" | "alias">): ConnectionFacts {
-    const { conn, authority, client, standing, via, id } = this.connect;
+    const { conn, authority, client, standing, expiresAt, via, id } = this.connect;
     return {
       ...conn.facts,
-      connect: { record: id, authority, client, via, ...(standing === undefined ? {} : { standing }), ...context },
+      connect: {
+        record: id,
+        authority,
+        client,
+        via,
+        expiresAt,
+        ...(standing === undefined ? {} : { standing }),
+        ...context,
+      },
     };
   }
 

@@ -16,7 +16,7 @@ import { ProxyError } from "../../../src/shared/errors.ts";
 
 const lookup: LookupFunction = (_host, options, done) =>
   options.all ? done(null, [{ address: "127.0.0.1", family: 4 }]) : done(null, "127.0.0.1", 4);
-const OPEN: KeyFetchPort = { lookup, refusal: () => null, roots: null };
+const OPEN: KeyFetchPort = { lookupFor: () => lookup, refusal: () => null, roots: null };
 const NOW = 1_800_000_000_000;
 const client = (name: string, more: Partial<ClientConfig>): ClientConfig => ({
   name,
@@ -236,6 +236,28 @@ describe("bearer", () => {
     expect(await ask(a, fields, connection)).toBe(WRONG);
   });
 
+  test("says until when a token is good, with the tolerance, for the connection that showed it", async () => {
+    const a = open(clients);
+    const token = await sign(rsa.privateKey, "RS256");
+    const fields = ["Proxy-Authorization", `Bearer ${token}`];
+    const [first, second, third] = [from("192.0.2.1"), from("192.0.2.1"), from("203.0.113.1")];
+    expect(await ask(a, fields, first)).toBe("rs");
+    expect(a.expiresAt?.(fields, first)).toBe(NOW + 65_000);
+    // From the cache, on another connection.
+    expect(a.authenticate(fields, second)).toBe("rs");
+    expect(a.expiresAt?.(fields, second)).toBe(NOW + 65_000);
+    // Nothing was shown here, and something else than what is asked about.
+    expect(a.expiresAt?.(fields, third)).toBe(0);
+    expect(a.expiresAt?.(basic("x:y"), first)).toBe(0);
+    expect(a.expiresAt?.([], first)).toBe(Number.POSITIVE_INFINITY);
+  });
+  test("a password has no end", async () => {
+    const a = open([client("p", { password: { kind: "plain", password: "x" } })]);
+    const connection = from("192.0.2.1");
+    expect(await ask(a, basic("p:x"), connection)).toBe("p");
+    expect(a.expiresAt?.(basic("p:x"), connection)).toBe(Number.POSITIVE_INFINITY);
+  });
+
   describe("key sets", () => {
     async function keySet(
       answer: () => { status?: number; body: string },
@@ -289,14 +311,23 @@ describe("bearer", () => {
     });
     test("a prohibited address is not asked, by literal or by name", async () => {
       const set = await keySet(() => ({ body: JSON.stringify({ keys: [jwk(rsa.publicKey, "a")] }) }));
+      const asked: string[] = [];
       const shut: KeyFetchPort = {
-        lookup: (_host, _options, done) => done(new Error("prohibited"), "", 0),
-        refusal: () => "prohibited",
+        lookupFor: (port) => (host, _options, done) => {
+          asked.push(`${host} ${port}`);
+          done(new Error("prohibited"), "", 0);
+        },
+        refusal: (address, port) => {
+          asked.push(`${address} ${port}`);
+          return "prohibited";
+        },
         roots: null,
       };
       for (const url of [set.url, set.url.replace("keys.example", "127.0.0.1")]) {
         expect(await ask(withKeys(url, { keys: shut }), await fieldsOf(rsa.privateKey, "a"))).toBe(WRONG);
       }
+      const { port } = new URL(set.url);
+      expect(asked).toEqual([`keys.example ${port}`, `127.0.0.1 ${port}`]);
       expect(set.asked()).toBe(0);
     });
   });

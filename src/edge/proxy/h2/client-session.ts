@@ -146,6 +146,8 @@ export class H2ClientSession implements StreamOwner {
     this.streams.delete(side);
     if (this.streams.size === 0) this.idleSince = this.services.wheel.now;
     if (byClient && !this.gone) this.bear("reset");
+    // Inside CONNECT nobody can answer a 407: it takes a new CONNECT.
+    if (side.relay?.x.failure?.reason === "wrong-credential") this.drain();
   }
 
   broke(error: unknown): void {
