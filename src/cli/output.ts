@@ -76,8 +76,14 @@ export function notice(line: string): void {
   process.stderr.write(`${errorColours.dim("sallyport:")} ${line}\n`);
 }
 
+/** JSON in which controls and bidirectional overrides are escaped too, so that a terminal shows and does not obey them. */
+export const jsonText = (value: unknown, indent = 0): string =>
+  JSON.stringify(value, null, indent).replace(/[\u007f-\u009f\p{Cf}\u2028\u2029]/gu, (c) =>
+    Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""),
+  );
+
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, null, 2)}\n`);
+  process.stdout.write(`${jsonText(value, 2)}\n`);
 }
 
 export interface Column {

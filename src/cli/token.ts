@@ -76,7 +76,12 @@ function inspectCommand(): Command {
   )
     .argument("[token]", "the token; - or nothing: standard input")
     .option("--iss <issuer>", "the issuer that it must name")
-    .option("--aud <audience...>", "audiences of which it must name one")
+    .addOption(
+      // Not several at once: that would take the token behind it as well.
+      new Option("--aud <audience>", "an audience that it must name; of several, one").argParser(
+        (audience, before: string[] | undefined) => [...(before ?? []), audience],
+      ),
+    )
     .option("--json", "print as JSON")
     .addHelpText("after", "\nExample:\n  sallyport token inspect eyJhbGciOi… --secret-env JWT_SECRET")
     .action(async (token: string | undefined, options: InspectOptions) => {

@@ -208,6 +208,8 @@ test.each([
 });
 
 test("neither a table, JSON nor CSV lets a record steer the terminal or a spreadsheet", async () => {
+  for (const args of [["query"], ["query", "--group-by", "client"], ["show", id(1)]])
+    expect(steering((await audit(...args, "--json")).out)).toEqual([]);
   for (const format of ["table", "jsonl", "csv"]) {
     const { out } = await audit("query", "--format", format);
     if (format !== "csv") expect(steering(out)).toEqual([]);

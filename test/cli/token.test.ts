@@ -55,6 +55,7 @@ describe("create and inspect", () => {
   test("issuer and audience are compared when asked for", async () => {
     const { text } = await token("--secret-env", "S", "--iss", "me", "--aud", "proxy");
     expect((await inspect(text, "--secret-env", "S", "--iss", "me", "--aud", "proxy")).code).toBe(0);
+    expect((await inspect("--aud", "other", "--aud", "proxy", text, "--secret-env", "S")).code).toBe(0);
     expect((await inspect(text, "--secret-env", "S", "--aud", "other")).code).toBe(1);
   });
   test("an expired one, also without a key; as JSON", async () => {

@@ -5,9 +5,9 @@ import { HAR_TAIL, harEntry, harHead } from "../../audit/har.ts";
 import type { Filter } from "../../audit/query.ts";
 import { sizeText } from "../../audit/units.ts";
 import type { AuditReader, GroupLine } from "../../edge/audit/reader.ts";
-import { CommandError, EXIT, notice, print, printJson, safeText, table } from "../output.ts";
+import { CommandError, EXIT, jsonText, notice, print, printJson, safeText, table } from "../output.ts";
 import { type FilterFlags, filterOf, groupOf, limitOf, type PlaceFlags, sortOf, withReader } from "./flags.ts";
-import { type Format, jsonLine, jsonOf, printRecord, printRecords, safeJson } from "./records.ts";
+import { type Format, jsonLine, jsonOf, printRecord, printRecords } from "./records.ts";
 
 export interface QueryFlags extends FilterFlags {
   readonly format: Format;
@@ -42,8 +42,7 @@ function printGroups(reader: AuditReader, filter: Filter, flags: QueryFlags, lim
   const sort = sortOf(flags.sort, GROUP_SORTS, "groups");
   const lines = reader.groups(filter, by, sort, limit);
   if (flags.json === true) printJson(lines.map((l) => ({ ...l, [by]: l.value, value: undefined })));
-  else if (flags.format === "jsonl")
-    for (const l of lines) print(safeJson(JSON.stringify({ [by]: l.value, ...l, value: undefined })));
+  else if (flags.format === "jsonl") for (const l of lines) print(jsonText({ [by]: l.value, ...l, value: undefined }));
   else if (flags.format === "csv") {
     print(`${by},records,denied,sent_bytes,received_bytes`);
     for (const l of lines) print([csvText(l.value), l.records, l.denied, l.sent, l.received].join(","));
@@ -121,7 +120,7 @@ export const show = (id: string, flags: PlaceFlags): Promise<void> =>
     if (found === undefined) {
       notice(`there is no record ${safeText(id)} (it may have been pruned, or belong to another log)`);
       process.exitCode = EXIT.no;
-    } else if (flags.json === true) process.stdout.write(`${safeJson(JSON.stringify(jsonOf(found), null, 2))}\n`);
+    } else if (flags.json === true) printJson(jsonOf(found));
     else printRecord(found);
   });
 

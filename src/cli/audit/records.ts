@@ -4,7 +4,7 @@ import { CSV_HEAD, csvLine } from "../../audit/csv.ts";
 import type { AuditRecord } from "../../audit/record.ts";
 import { sizeText, tookText } from "../../audit/units.ts";
 import type { StoredRecord } from "../../edge/audit/reader.ts";
-import { type Column, colours, print, safeText, table } from "../output.ts";
+import { type Column, colours, jsonText, print, safeText, table } from "../output.ts";
 
 export const FORMATS = ["table", "jsonl", "csv"] as const;
 export type Format = (typeof FORMATS)[number];
@@ -24,13 +24,7 @@ const COLUMNS: readonly Column[] = [
 /** A record as JSON: itself, with its place in the chain. */
 export const jsonOf = (s: StoredRecord): object => ({ seq: s.seq, ...s.record, hash: s.hash });
 
-/** JSON in which controls and bidirectional overrides are escaped too, so that a terminal shows and does not obey them. */
-export const jsonLine = (s: StoredRecord): string => safeJson(JSON.stringify(jsonOf(s)));
-
-export const safeJson = (text: string): string =>
-  text.replace(/[\u007f-\u009f\p{Cf}\u2028\u2029]/gu, (c) =>
-    Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, "0")}`).join(""),
-  );
+export const jsonLine = (s: StoredRecord): string => jsonText(jsonOf(s));
 
 /** Prints records; `head`: with the title line. */
 export function printRecords(found: readonly StoredRecord[], format: Format, now: number, head = true): void {
