@@ -101,10 +101,16 @@ export class Scene {
     for (let still = 0; still < 4; ) {
       await wait(100);
       const now = this.house.records();
-      still = now.length === records.length ? still + 1 : 0;
+      still = now.length === records.length && !(await this.recordsWait()) ? still + 1 : 0;
       records = now;
     }
     return records;
+  }
+
+  /** True: some are on their way to the database, which a busy machine may take a while to open. */
+  private async recordsWait(): Promise<boolean> {
+    const metrics = await (await fetch(`http://127.0.0.1:${this.house.adminPort}/metrics`)).text();
+    return !/^sallyport_audit_lag_records 0$/m.test(metrics);
   }
 
   /** What both origins got for this path: from its request line to the next one on that connection. */

@@ -52,15 +52,18 @@ function asteriskOf(head: Head, path: string): string {
 function insideConnect(head: Head, scheme: Scheme, connect: ConnectContext): ReadTarget {
   const authority = connect.authority;
   let path = head.target;
-  let named: Authority | null = authority;
+  let agree = true;
   if (path.charCodeAt(0) !== 47 && !(path === "*" && head.method === "OPTIONS")) {
     const target = parseAbsoluteTarget(path);
     if (target === null) return refused(new ProxyError("malformed-request", "the request target is not valid"));
     path = asteriskOf(head, target.path);
-    named = target.scheme === scheme ? target : null;
-  } else if (head.host !== null) {
-    named = parseAuthority(head.host, DEFAULT_PORT[scheme]);
-    if (named === null) return refused(new ProxyError("malformed-request", "the Host field is not valid"));
+    agree = target.scheme === scheme && sameAuthority(target, authority, connect);
+  }
+  // Beside a full target as well: Host is what the origin gets to see, and what it believes.
+  if (head.host !== null) {
+    const host = parseAuthority(head.host, DEFAULT_PORT[scheme]);
+    if (host === null) return refused(new ProxyError("malformed-request", "the Host field is not valid"));
+    agree &&= sameAuthority(host, authority, connect);
   }
   const made = request(head, scheme, authority, path);
   if (connect.sniMismatch) {
@@ -70,7 +73,7 @@ function insideConnect(head: Head, scheme: Scheme, connect: ConnectContext): Rea
       hostReplaced: null,
     };
   }
-  if (named === null || !sameAuthority(named, authority, connect)) {
+  if (!agree) {
     return {
       request: made,
       error: new ProxyError("misdirected", `the request names another host than CONNECT ${authorityText(authority)}`),
