@@ -72,6 +72,8 @@ class Tunnel {
   private readonly inner: boolean;
   private route: Route | null = null;
   private sni: string | null = null;
+  /** The ClientHello has encrypted_client_hello: a name may be hidden behind the one that was compared, or a dummy is. */
+  private ech = false;
   private deadline: Deadline | null = null;
   private answered = false;
 
@@ -177,11 +179,9 @@ class Tunnel {
       const result = reader.push(b);
       if (result.error !== undefined) return withoutName(result.error);
       if (result.done !== true) return;
-      this.sni = result.sni ?? null;
+      this.seen(result);
       if (this.sni === null) return withoutName("the ClientHello names no host");
-      if (this.sni !== this.connect.authority.host && !this.nameAllowed(this.sni)) {
-        return end("misdirected", "SNI names another host than CONNECT");
-      }
+      if (!this.rightName(this.sni)) return end("misdirected", this.wrongName());
       join();
     };
     const onClose = (): void => end("client-gone", "the client left before its ClientHello");
@@ -201,6 +201,21 @@ class Tunnel {
     client.on("data", onData).on("close", onClose).on("end", onClose);
     if (rest.length > 0) onData(rest);
     if (client.listenerCount("data") > 0) client.resume();
+  }
+
+  private seen(hello: { readonly sni?: string | null; readonly ech?: boolean }): void {
+    this.sni = hello.sni ?? null;
+    this.ech = hello.ech ?? false;
+  }
+
+  private rightName(name: string): boolean {
+    return name === this.connect.authority.host || this.nameAllowed(name);
+  }
+
+  /** Encrypted ClientHello shows the name of whoever hides the others, which is another than CONNECT asked for. */
+  private wrongName(): string {
+    const hint = this.ech ? "; encrypted ClientHello, which is offered here, shows such a name" : "";
+    return `SNI names another host than CONNECT${hint}`;
   }
 
   /** CONNECT to an address with a name in SNI: the name must be allowed to be tunnelled, too. */
@@ -225,9 +240,8 @@ class Tunnel {
     const result = reader.push(b);
     if (result.error !== undefined) return null;
     if (result.done !== true) return undefined;
-    this.sni = result.sni ?? null;
-    const right = this.sni === null || this.sni === this.connect.authority.host || this.nameAllowed(this.sni);
-    return right ? null : ["misdirected", "SNI names another host than CONNECT"];
+    this.seen(result);
+    return this.sni === null || this.rightName(this.sni) ? null : ["misdirected", this.wrongName()];
   }
 
   /**
@@ -307,6 +321,7 @@ class Tunnel {
         originProtocol: "tcp",
         sni: this.sni,
         uninspected: true,
+        notes: this.ech ? ["ech-offered"] : [],
         error: detail,
       }),
     );
