@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { compilePolicy } from "../policy/compile.ts";
 import type { PolicyDocument } from "../policy/document.ts";
 import { Findings, PolicyError } from "../policy/problems.ts";
+import { checkAnonymous } from "./anonymous-check.ts";
 import { fittingParts } from "./fitting-parts.ts";
 import { schemaProblems } from "./issues.ts";
 import { ConfigError, type ConfigProblem, type LoadedConfig, type PolicyTest, type Source } from "./loaded.ts";
@@ -133,6 +134,7 @@ async function assemble(document: ConfigDocument, a: Assembly): Promise<LoadedCo
   const now = a.options.now ?? Date.now;
   const policy = tryCompile(policyPart(document), versionOf(sources), now, secrets, findings);
   checkNetwork(document, settings, policy, findings);
+  checkAnonymous(settings, policy, findings);
   report.take(findings);
   report.throwIfAny();
   if (policy === null) throw new Error("a policy that does not compile names its problems");
