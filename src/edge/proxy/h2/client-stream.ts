@@ -76,6 +76,8 @@ export class H2ClientStream implements ClientSide, Guarded {
     const { stream } = this;
     stream.on("data", H2ClientStream.onData);
     stream.on("end", H2ClientStream.onEnd);
+    // Without content the end is there before anybody listens for it.
+    if (stream.readableEnded) setImmediate(() => H2ClientStream.onEnd.call(stream));
   }
 
   private takeTrailers(raw: readonly string[]): void {

@@ -103,6 +103,21 @@ describe.each([
     session.close();
   });
 
+  test.each([
+    ["nothing", undefined],
+    ["trailers alone", { "x-after": "8" }],
+  ])(
+    "content that turns out to be %s ends, also when the end came before the origin was dialled",
+    async (_what, trailers) => {
+      const session = await sessionThrough(house.port, `${HOST}:${port()}`, house.ca);
+      const answer = await ask(session, { ":method": "POST", ":path": "/t" }, "", trailers);
+      expect(answer.status).toBe(200);
+      session.close();
+      const seen = version === "2" ? h2.seen.at(-1) : h1.requests.at(-1);
+      expect(seen?.trailers ?? {}).toMatchObject(trailers ?? {});
+    },
+  );
+
   test("cookie crumbs are joined, request trailers pass", async () => {
     const session = await sessionThrough(house.port, `${HOST}:${port()}`, house.ca);
     await ask(session, { ":method": "POST", ":path": "/t", cookie: ["a=1", "b=2"], te: "trailers" }, "abc", {
