@@ -25,9 +25,11 @@ let dir: string;
 let followed: string;
 
 /** The command as a process: what it printed, and its exit code. */
-function audit(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+const audit = (...args: string[]) => auditIn(dir, ...args);
+
+function auditIn(data: string, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) => {
-    const argv = ["--import", "tsx", MAIN, "audit", ...args, "--data", dir];
+    const argv = ["--import", "tsx", MAIN, "audit", ...args, "--data", data];
     execFile(process.execPath, argv, { maxBuffer: 1 << 26 }, (error, out, err) =>
       resolve({ code: error === null ? 0 : Number(error.code), out, err }),
     );
@@ -248,6 +250,23 @@ test("stats counts refusals, failures and what was not opened", async () => {
   expect((await audit("stats")).out).toMatch(/429 too many requests +1/);
   const grouped = JSON.parse((await audit("query", "--group-by", "host", "--sort", "sent", "--json")).out);
   expect(grouped[0]).toMatchObject({ host: "files.example", sent: 6, records: 1 });
+});
+
+test("the uninspected share is of all bytes, those of WebSockets too", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
+  const received = { bytes: 10, sha256: sha("0123456789"), complete: true };
+  const store = new AuditStore(folder);
+  const records = [
+    aRecord({ received }),
+    aRecord({ kind: "connect", received, uninspected: true }),
+    aRecord({ kind: "upgrade", status: 101, received }),
+    aRecord({ kind: "upgrade", status: 101, received }),
+  ];
+  store.append(records.map(entryOf), { file: 0, offset: 0 });
+  store.close();
+  const { out } = await auditIn(folder, "stats", "--json");
+  expect(JSON.parse(out).uninspected).toEqual({ records: 1, sent: 0, received: 10, share: 1 / 4 });
+  rmSync(folder, { recursive: true, force: true });
 });
 
 test("the HAR export validates against HAR 1.2", async () => {
