@@ -142,7 +142,7 @@ export class ClientConnection implements ClientSide {
       return this.refuseConnection(new ProxyError("busy", "too many connections of this client"), head);
     if (!KNOWN_METHODS.has(head.method)) return this.refuseConnection(new ProxyError("not-implemented"), head);
     if (head.method === "CONNECT") return this.connect(head);
-    const target = readTarget(head, this.scheme, this.facts.connect);
+    const target = readTarget(head, this.scheme, this.facts.connect, "encrypted" in this.socket);
     if (target.error !== null && target.request === null) return this.refuseConnection(target.error, head);
     this.exchange(head, target.request as RequestHead, target.error, target.hostReplaced);
   }

@@ -17,17 +17,28 @@ export interface ReadTarget {
 
 const refused = (error: ProxyError): ReadTarget => ({ request: null, error, hostReplaced: null });
 
-const HOW =
-  "this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY (and http_proxy, https_proxy) to its address, or start the program with `sallyport run -- COMMAND`";
-
-/** `scheme`: of the connection inside CONNECT, null on the proxy port. */
-export function readTarget(head: Head, scheme: Scheme | null, connect: ConnectContext | null): ReadTarget {
-  return scheme === null || connect === null ? onProxyPort(head) : insideConnect(head, scheme, connect);
+/** `host`: by which the client reached us; nothing else of the request is repeated. */
+function howTo(host: string | null, secure: boolean): string {
+  const scheme = secure ? "https" : "http";
+  const reached = host === null ? null : parseAuthority(host, DEFAULT_PORT[scheme]);
+  const address = reached === null ? "" : `, such as ${scheme}://${authorityText(reached)}`;
+  return `this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY (and http_proxy, https_proxy) to its address${address}, or start the program with \`sallyport run -- COMMAND\``;
 }
 
-function onProxyPort(head: Head): ReadTarget {
+/** `scheme`: of the connection inside CONNECT, null on the proxy port. `secure`: the proxy port speaks TLS. */
+export function readTarget(
+  head: Head,
+  scheme: Scheme | null,
+  connect: ConnectContext | null,
+  secure = false,
+): ReadTarget {
+  return scheme === null || connect === null ? onProxyPort(head, secure) : insideConnect(head, scheme, connect);
+}
+
+function onProxyPort(head: Head, secure: boolean): ReadTarget {
   const first = head.target.charCodeAt(0);
-  if (first === 47 || head.target === "*") return refused(new ProxyError("not-a-proxy-request", HOW));
+  if (first === 47 || head.target === "*")
+    return refused(new ProxyError("not-a-proxy-request", howTo(head.host, secure)));
   const target = parseAbsoluteTarget(head.target);
   if (target === null)
     return refused(new ProxyError("malformed-request", "the request target is not a valid http or https URL"));

@@ -49,6 +49,14 @@ test("a request is served", async () => {
   expect(await ask("127.0.0.2")).toBe(200);
 });
 
+test("an origin-form request is told to use https", async () => {
+  const socket = tls.connect({ socket: dial("127.0.0.7"), ca: proxy.cert, servername: "proxy.test" });
+  const client = new RawConnection(socket);
+  client.send("GET / HTTP/1.1\r\nHost: proxy.test:8443\r\n\r\n");
+  expect((await client.response()).content).toContain("such as https://proxy.test:8443,");
+  client.destroy();
+});
+
 test("a handshake that fails is recorded; a connection that says nothing is not", async () => {
   dial("127.0.0.3").end("GET / HTTP/1.1\r\n\r\n");
   dial("127.0.0.4").end();
