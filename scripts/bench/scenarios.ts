@@ -131,3 +131,7 @@ export function costOf(unit: Unit, cpu: number, work: { count: number; bytes: nu
       return (cpu * 1e6) / work.count;
   }
 }
+
+/** What proxies play: all but those that are about our own rules. `not`: what this one cannot. */
+export const scenariosBut = (...not: readonly ScenarioId[]): ScenarioId[] =>
+  SCENARIOS.filter((s) => s.rules === undefined && !not.includes(s.id)).map((s) => s.id);

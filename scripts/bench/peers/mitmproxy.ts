@@ -1,24 +1,14 @@
 // mitmproxy's mitmdump. Large bodies stream: its default holds each whole, which costs it a hundred times as much.
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
+import { scenariosBut } from "../scenarios.ts";
 import { findProgram, type Peer } from "./peer.ts";
 import { output } from "./run.ts";
 
 export const mitmproxy: Peer = {
   name: "mitmproxy",
   install: "apt-get install mitmproxy",
-  scenarios: [
-    "keep-alive",
-    "h2",
-    "connections",
-    "down",
-    "up",
-    "plain",
-    "tunnel-down",
-    "tunnel-connections",
-    "websocket",
-    "idle",
-  ],
+  scenarios: scenariosBut(),
   version: async () => {
     const program = findProgram("mitmdump");
     return program === null ? null : (/^Mitmproxy: (\S+)/im.exec(await output(program, ["--version"]))?.[1] ?? null);

@@ -2,6 +2,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { join } from "node:path";
+import { scenariosBut } from "../scenarios.ts";
 import type { Peer } from "./peer.ts";
 
 const require = createRequire(import.meta.url);
@@ -23,17 +24,7 @@ const starter = (name: string): string[] => [...TSX, join(import.meta.dirname, n
 export const httpMitmProxy: Peer = {
   name: "http-mitm-proxy",
   install: "npm install",
-  scenarios: [
-    "keep-alive",
-    "connections",
-    "down",
-    "up",
-    "plain",
-    "tunnel-down",
-    "tunnel-connections",
-    "websocket",
-    "idle",
-  ],
+  scenarios: scenariosBut("h2"),
   version: async () => packageVersion("http-mitm-proxy"),
   prepare: async ({ dir, port, origin, originCa }) => ({
     command: process.execPath,
@@ -46,18 +37,7 @@ export const httpMitmProxy: Peer = {
 export const mockttp: Peer = {
   name: "mockttp",
   install: "npm install",
-  scenarios: [
-    "keep-alive",
-    "h2",
-    "connections",
-    "down",
-    "up",
-    "plain",
-    "tunnel-down",
-    "tunnel-connections",
-    "websocket",
-    "idle",
-  ],
+  scenarios: scenariosBut(),
   version: async () => packageVersion("mockttp"),
   prepare: async ({ port, originCa, ca }) => ({
     command: process.execPath,

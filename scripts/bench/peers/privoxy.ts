@@ -1,6 +1,7 @@
 // privoxy with HTTPS inspection.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { scenariosBut } from "../scenarios.ts";
 import { findProgram, type Peer } from "./peer.ts";
 import { output } from "./run.ts";
 import { writeFromTemplate } from "./template.ts";
@@ -8,7 +9,7 @@ import { writeFromTemplate } from "./template.ts";
 export const privoxy: Peer = {
   name: "privoxy",
   install: "apt-get install privoxy",
-  scenarios: ["keep-alive", "connections", "down", "up", "plain", "tunnel-down", "tunnel-connections", "idle"],
+  scenarios: scenariosBut("h2", "websocket"),
   version: async () => {
     const program = findProgram("privoxy");
     return program === null ? null : (/version (\S+)/i.exec(await output(program, ["--version"]))?.[1] ?? null);

@@ -1,6 +1,7 @@
 // squid with ssl_bump and its access log on (Debian: squid-openssl).
 import { chmodSync } from "node:fs";
 import { join } from "node:path";
+import { scenariosBut } from "../scenarios.ts";
 import { findProgram, type Peer } from "./peer.ts";
 import { output } from "./run.ts";
 import { writeFromTemplate } from "./template.ts";
@@ -8,17 +9,7 @@ import { writeFromTemplate } from "./template.ts";
 export const squid: Peer = {
   name: "squid",
   install: "apt-get install squid-openssl",
-  scenarios: [
-    "keep-alive",
-    "connections",
-    "down",
-    "up",
-    "plain",
-    "tunnel-down",
-    "tunnel-connections",
-    "websocket",
-    "idle",
-  ],
+  scenarios: scenariosBut("h2"),
   version: async () => {
     const program = findProgram("squid");
     // Debian's package "squid" is built without OpenSSL and cannot intercept.
