@@ -104,8 +104,9 @@ export function redactRecord(r: AuditRecord, secrets: KnownSecrets): AuditRecord
     clientProtocol: text(r.clientProtocol),
     originProtocol: text(r.originProtocol),
     sni: r.sni === null ? null : secrets.redactHost(r.sni),
-    notes: r.notes.length === 0 ? r.notes : r.notes.map(text),
-    error: text(r.error),
+    notes: r.notes.length === 0 ? r.notes : r.notes.map((note) => secrets.redactPath(note)),
+    // It may quote a path.
+    error: r.error === null ? null : secrets.redactPath(r.error),
     origin: r.origin === null ? null : redactOrigin(r.origin, secrets),
   };
   if (r.requestFields !== undefined) safe.requestFields = redactFields(r.requestFields, secrets);

@@ -71,7 +71,7 @@ export async function start(options: StartOptions, version: string): Promise<voi
   // A bug that nobody caught: nothing can be said of what the process would do next, so it ends (fail closed). What was
   // answered is in the journal.
   process.on("uncaughtException", (error) => {
-    notice(`an error of the proxy itself, which ends it: ${error.stack ?? error.message}`);
+    notice(`an error of the proxy itself, which ends it: ${house.withoutSecrets(error.stack ?? error.message)}`);
     process.exit(EXIT.no);
   });
   if (!options.forChildren) print(banner(house, version));

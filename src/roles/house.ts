@@ -67,6 +67,8 @@ export interface House {
   openChildPort(client: string | null): Promise<{ readonly port: number; close(): Promise<void> }>;
   /** Rejects, and keeps the old policy, when the new one is bad. */
   reload(): Promise<void>;
+  /** A text for people without any secret of the configuration: what is said of a bug, which may quote anything. */
+  withoutSecrets(text: string): string;
   drain(): Promise<void>;
 }
 
@@ -240,9 +242,9 @@ class RunningHouse implements House {
     const { timings } = x;
     const waited = (timings.dns ?? 0) + (timings.connect ?? 0) + (timings.tls ?? 0) + (timings.firstByte ?? 0);
     this.metrics.requestDone({
-      client: this.withoutSecrets(x.principal),
+      client: x.principal === null ? null : this.secrets.redact(x.principal),
       statusClass: statusClassOf(x.response?.status ?? null),
-      rule: this.withoutSecrets(x.decision?.rule ?? null),
+      rule: x.decision?.rule ? this.secrets.redact(x.decision.rule) : null,
       decision: outcomeOf(x),
       proxySeconds: Math.max(0, timings.total - waited) / 1000,
       totalSeconds: timings.total / 1000,
@@ -252,8 +254,8 @@ class RunningHouse implements House {
     });
   }
 
-  private withoutSecrets(label: string | null): string | null {
-    return label === null ? null : this.secrets.redact(label);
+  withoutSecrets(text: string): string {
+    return this.secrets.redactPath(text);
   }
 
   private async listen(): Promise<void> {
