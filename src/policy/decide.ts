@@ -117,7 +117,10 @@ export class CompiledPolicy implements Policy {
       return allowed("would-deny", would.rule.id, allow?.rule.plan ?? this.defaults);
     }
     if (allow !== null) return allow.rule.decision;
-    return this.#byDefault(facts, now, () => this.#allows.first(host, { ...query, anybody: true }, allows) !== null);
+    if (this.defaultAction === "allow") return this.#defaultAllow;
+    if (now < this.#parts.defaultReportUntil) return allowed("would-deny", null, this.defaults);
+    const wants = facts.client === null && this.#allows.first(host, { ...query, anybody: true }, allows) !== null;
+    return this.#refused(facts, null, null, wants);
   }
 
   /** The decision at CONNECT, where neither method nor path is known. Total. */
@@ -153,12 +156,6 @@ export class CompiledPolicy implements Policy {
 
   #defaultPasses(now: number): boolean {
     return this.defaultAction === "allow" || now < this.#parts.defaultReportUntil;
-  }
-
-  #byDefault(facts: RequestFacts, now: number, anybodyMay: () => boolean): Decision {
-    if (this.defaultAction === "allow") return this.#defaultAllow;
-    if (now < this.#parts.defaultReportUntil) return allowed("would-deny", null, this.defaults);
-    return this.#refused(facts, null, null, facts.client === null && anybodyMay());
   }
 
   #refused(facts: RequestFacts, rule: CompiledRule | null, why: string | null, wantsCredential = false): Decision {

@@ -12,13 +12,11 @@ export interface PathReadings {
   readonly slashesOnly: boolean;
 }
 
-const CALM = Object.freeze({ others: null, dangerous: null, slashesOnly: false });
-
 /** All readings of a path as sent. `canonical` is what `canonicalPath` said of it. */
 export function readPath(sent: string, canonical: CanonicalPath): PathReadings {
   const { path, merged, dangerous } = canonical;
   if (dangerous === null) {
-    return merged === null ? { path, ...CALM } : { path, others: [merged], dangerous: null, slashesOnly: false };
+    return { path, others: merged === null ? null : [merged], dangerous: null, slashesOnly: false };
   }
   const others = merged === null ? [] : [merged];
   const decoded = canonicalPath((sent.split("?", 1)[0] as string).replace(/%2f/gi, "/"));

@@ -84,7 +84,7 @@ function strip(fields: Fields, nominated: ReadonlySet<string> | null): void {
     fields[kept + 1] = fields[i + 1] as string;
     kept += 2;
   }
-  fields.length = kept;
+  if (kept < fields.length) fields.length = kept; // setting it is slow, also where nothing changes
 }
 
 /** The lengths of the names in HOP: most fields are told apart without making a lower-case copy. */

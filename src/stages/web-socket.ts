@@ -2,7 +2,7 @@
 // Last in the line, nearest the origin: it sees the request as it leaves and the response as it came.
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
-import { allValues, type Fields, removeField, setField } from "../http/fields.ts";
+import { allValues, type Fields, firstValue, removeField, setField } from "../http/fields.ts";
 import {
   acceptOf,
   agreedDeflate,
@@ -18,7 +18,9 @@ const EXTENSIONS = "sec-websocket-extensions";
 export const webSocketStage: Stage = {
   name: "web socket",
   onRequest(x) {
-    if (upgradeTokens(x.received.fields).includes("websocket")) keepReadable(x, x.forward.fields);
+    const { fields } = x.received;
+    if (firstValue(fields, "upgrade") !== null && upgradeTokens(fields).includes("websocket"))
+      keepReadable(x, x.forward.fields);
     return null;
   },
   onResponse(x, response) {

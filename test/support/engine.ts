@@ -34,6 +34,7 @@ export interface Engine {
   readonly ca: string;
   /** What the log says at warning level and above. */
   readonly complaints: readonly string[];
+  readonly wheel: TimerWheel;
   close(): Promise<void>;
 }
 
@@ -69,7 +70,8 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
   const ca = await openCa({ dir: flags.ca, now: Date.now });
   const sink = new CollectingSink();
   const complaints: string[] = [];
-  const services = servicesOf(inForce, ca, sink, complaints, options);
+  const wheel = new TimerWheel((error) => complaints.push(`a deadline failed: ${String(error)}`));
+  const services = servicesOf(inForce, ca, sink, complaints, wheel, options);
   const listener = await (options.instead?.listen(services) ??
     openListener(services, { host: "127.0.0.1", port: 0, tls: null }));
   return {
@@ -77,6 +79,7 @@ export async function startEngine(options: EngineOptions): Promise<Engine> {
     sink,
     ca: ca.certificatePem,
     complaints,
+    wheel,
     close: async () => {
       const stopped = listener.stop();
       for (const connection of services.open) connection.destroy();
@@ -91,6 +94,7 @@ function servicesOf(
   ca: Ca,
   sink: CollectingSink,
   complaints: string[],
+  wheel: TimerWheel,
   options: EngineOptions,
 ): ProxyServices {
   const { config } = inForce;
@@ -98,7 +102,6 @@ function servicesOf(
   const complain = (event: object, message: string): void => {
     complaints.push(`${message} ${JSON.stringify(event)}`);
   };
-  const wheel = new TimerWheel((error) => complain({ error: String(error) }, "a deadline failed"));
   const guard = new AddressGuard({
     resolver: new Resolver({
       servers: options.servers ?? ["127.0.0.1:9"],

@@ -67,6 +67,8 @@ export class PrometheusMetrics implements Metrics {
   private tunnelBytes: ByteTally = { sent: 0, received: 0 };
   private reloadFailures = 0;
   private policy: { version: string; at: number } | null = null;
+  /** The figures of the process are wanted and not yet collected. */
+  private process: boolean;
 
   constructor(options: MetricsOptions) {
     const maxNames = options.maxNames ?? 200;
@@ -76,7 +78,7 @@ export class PrometheusMetrics implements Metrics {
     this.exposeConnections();
     this.exposePolicy(options.version);
     if (options.audit) this.exposeAudit(options.audit);
-    if (options.process !== false) collectDefaultMetrics({ register: this.registry });
+    this.process = options.process !== false;
   }
 
   requestDone(figures: RequestFigures): void {
@@ -146,6 +148,11 @@ export class PrometheusMetrics implements Metrics {
 
   /** The text of a scrape and its media type. */
   async scrape(): Promise<{ contentType: string; text: string }> {
+    if (this.process) {
+      this.process = false;
+      // From the first scrape on, since they watch each collection of garbage, which costs requests where nobody asks.
+      collectDefaultMetrics({ register: this.registry });
+    }
     const text = await this.registry.metrics();
     return { contentType: this.registry.contentType, text: text + this.proxyTime.expose() + this.totalTime.expose() };
   }

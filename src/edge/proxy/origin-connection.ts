@@ -11,6 +11,7 @@ import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import { endedInOrder } from "./ending.ts";
+import type { Opening } from "./origin-opening.ts";
 import type { Route } from "./origin-route.ts";
 import { Outgoing } from "./outgoing.ts";
 import { requestHead } from "./request-head.ts";
@@ -25,6 +26,8 @@ export interface ConnectionOwner {
   /** The connection ended its exchange cleanly and may serve another. */
   idle(connection: OriginConnection): void;
   closed(connection: OriginConnection): void;
+  /** A connection that was used before died before the first byte of a response. True: the request went elsewhere. */
+  stale(connection: OriginConnection): boolean;
   failed(connection: OriginConnection, error: Error): ProxyError;
   readonly wheel: TimerWheel;
   tick(): number;
@@ -64,8 +67,10 @@ export class OriginConnection implements OriginSide {
   idleSince = 0;
   /** Milliseconds that it may stay idle (the origin's Keep-Alive field can shorten it). */
   keepIdle = 30_000;
-  /** Asked instead of failing when a reused connection dies before the first byte of a response; true: it went elsewhere. */
-  onStale: (() => boolean) | null = null;
+  /** The pool's, of the time when it was opened. */
+  generation = 0;
+  /** What it was taken from the pool for; the pool's. */
+  opening: Opening | null = null;
 
   constructor(owner: ConnectionOwner, key: string, absolute: string | null, absoluteHost: string | null) {
     this.owner = owner;
@@ -98,7 +103,6 @@ export class OriginConnection implements OriginSide {
     this.head = null;
     this.interims = 0;
     this.anyByte = false;
-    this.stopIdle();
     this.sentAt = this.owner.tick();
     this.out.text(requestHead(request, this.absolute, this.absoluteHost));
     if (request.length === 0 || request.expectContinue) this.out.flush();
@@ -271,7 +275,7 @@ export class OriginConnection implements OriginSide {
     this.request = null;
     this.head = null;
     this.chunked = null;
-    this.onStale = null;
+    this.opening = null;
     if (!again) this.spoiled = true;
     events.responseEnd(trailers);
     if (again) {
@@ -293,6 +297,7 @@ export class OriginConnection implements OriginSide {
     this.request = null;
     this.spoiled = true;
     this.gone = true;
+    this.deadline?.stop();
     this.paused = true; // until somebody reads what comes next
     const socket = this.socket;
     socket.removeAllListeners("end");
@@ -347,7 +352,7 @@ export class OriginConnection implements OriginSide {
   private closed(): void {
     if (this.gone) return;
     this.gone = true;
-    this.stopIdle();
+    this.deadline?.stop();
     this.owner.closed(this);
     if (this.events !== null)
       this.die(
@@ -371,23 +376,24 @@ export class OriginConnection implements OriginSide {
     this.events = null;
     this.request = null;
     if (events === null) return;
-    if (this.reused && !this.anyByte && this.onStale?.()) return;
+    if (this.reused && !this.anyByte && this.owner.stale(this)) return;
     events.originFailed(error);
   }
 
   // ---- idling in the pool -----------------------------------------------------------------------------------------------
 
   startIdle(): void {
-    this.idleSince = this.owner.wheel.now;
-    this.deadline = this.owner.wheel.start(this, this.keepIdle);
-  }
-  private stopIdle(): void {
-    this.deadline?.stop();
-    this.deadline = null;
+    const { wheel } = this.owner;
+    this.idleSince = wheel.now;
+    // One deadline for its whole life, which is moved: one for each exchange would lie on the wheel for half a minute.
+    if (this.deadline === null) this.deadline = wheel.start(this, this.keepIdle);
+    else this.deadline.at = wheel.now + this.keepIdle;
   }
   expire(): void {
-    this.stopIdle();
-    this.socket.destroy();
+    const { deadline } = this;
+    // It passed during an exchange, which moves it when it ends.
+    if (this.events !== null && deadline !== null) deadline.at = this.owner.wheel.now + this.keepIdle;
+    else this.socket.destroy();
   }
   destroy(): void {
     (this.socket as net.Socket | undefined)?.destroy();

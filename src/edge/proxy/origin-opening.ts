@@ -18,7 +18,10 @@ export class Opening {
   readonly priorKnowledge: boolean;
   onlyHttp1 = false;
   abandoned = false;
-  giveUp: () => void = () => {};
+  /** How to stop what was begun for it. */
+  giveUp: (() => void) | null = null;
+  /** The connection that it was sent on, when that was one that waited in the pool. */
+  connection: { abort(): void } | null = null;
   private tried = false;
 
   constructor(request: OpenRequest, events: OriginEvents, via: NextProxy | null, safeMethod: boolean) {
@@ -54,7 +57,8 @@ export class Opening {
 
   abandon(): void {
     this.abandoned = true;
-    this.giveUp();
+    if (this.connection !== null) this.connection.abort();
+    else this.giveUp?.();
   }
 }
 

@@ -5,13 +5,13 @@ import type { Exchange } from "../../exchange/exchange.ts";
 import type { OpenRequest, OriginEvents, Origins } from "../../exchange/sides.ts";
 import { originText } from "../../http/target.ts";
 import { viaEntry, viaOf, withVia } from "../../http/via.ts";
-import type { NextProxy } from "../../policy/types.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import type { Metrics } from "../../shared/metrics.ts";
 import { connectError } from "./dial.ts";
 import { H2OriginSession, type SessionOwner } from "./h2/origin-session.ts";
 import type { Again } from "./h2/origin-stream.ts";
 import { type ConnectionOwner, OriginConnection } from "./origin-connection.ts";
+import { clientKeyOf, OriginKeys } from "./origin-key.ts";
 import { EarlyBytes, Opening, Versions } from "./origin-opening.ts";
 import { openRoute, type Route, type RouteServices } from "./origin-route.ts";
 import type { TimerWheel } from "./timers.ts";
@@ -31,10 +31,6 @@ export interface PoolServices extends RouteServices {
   readonly pseudonym: string;
 }
 
-/** Who may share a connection: the client by name, or by address where it has none. No name reads like an address. */
-export const clientKeyOf = (x: Exchange): string =>
-  x.principal === null ? `@${x.connection.clientAddress}` : `=${x.principal}`;
-
 /** The Via of a CONNECT that this exchange makes us send. What a request inside TLS went through stays inside TLS. */
 export function chainOf(x: Exchange, pseudonym: string): string {
   const { connect } = x.connection;
@@ -42,14 +38,23 @@ export function chainOf(x: Exchange, pseudonym: string): string {
   return withVia(before, viaEntry(x.received.version, pseudonym));
 }
 
+/** The connections of one key. */
+interface Kept {
+  /** The last one used is the last. */
+  readonly idle: OriginConnection[];
+  /** How many there are, idle or not. */
+  open: number;
+}
+
 export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   readonly wheel: TimerWheel;
   private readonly services: PoolServices;
-  private readonly idleByKey = new Map<string, OriginConnection[]>();
+  private readonly kept = new Map<string, Kept>();
   private readonly all = new Set<OriginConnection>();
   private readonly sessions = new Map<string, H2OriginSession[]>();
   /** Dials that may bring a session, and who waits for them besides the one that began. */
   private readonly dialling = new Map<string, Opening[]>();
+  private readonly keys = new OriginKeys();
   private readonly versions = new Versions();
   /** Origins that speak HTTP/2 and said HTTP_1_1_REQUIRED (RFC 9113 section 7). */
   private readonly insisting = new Versions();
@@ -69,7 +74,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const x = request.exchange;
     const via = x.decision?.plan.via ?? null;
     const opening = new Opening(request, events, via, isSafe(x.forward.method));
-    opening.key = this.keyOf(x, via, opening);
+    opening.key = this.keys.of(opening, this.generation);
     this.advance(opening);
     return opening;
   }
@@ -84,20 +89,23 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const waiting = o.prefersHttp2 && !this.versions.isHttp1(o.key) ? this.dialling.get(o.key) : undefined;
     if (waiting === undefined) return this.dial(o);
     waiting.push(o);
-    o.giveUp = () => {};
   }
 
   private onConnection(o: Opening, idle: OriginConnection): void {
-    idle.onStale = o.safe
-      ? () => {
-          this.dial(o);
-          return true;
-        }
-      : null;
+    idle.opening = o;
+    o.connection = idle;
     this.describe(o.request.exchange, idle.facts as Route, false);
-    o.giveUp = () => idle.abort();
     idle.start(o.request, o.events);
     o.events.originOpened(idle);
+  }
+
+  /** A connection that had been idle died before it answered: safe requests go out once more. */
+  stale(connection: OriginConnection): boolean {
+    const o = connection.opening;
+    if (o === null || !o.safe) return false;
+    o.connection = null;
+    this.dial(o);
+    return true;
   }
 
   private onSession(o: Opening, session: H2OriginSession, fresh: boolean): void {
@@ -145,26 +153,14 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     return list.length < MAX_SESSIONS_PER_KEY ? null : best;
   }
 
-  private keyOf(x: Exchange, via: NextProxy | null, o: Opening): string {
-    const f = x.forward;
-    const alias = x.connection.connect?.alias ?? "";
-    const bound = isConnectionBound(f.fields) ? (x.connection.connect?.record ?? `${x.connection.clientPort}`) : "";
-    // Names of clients have no line breaks, so that no two keys run together.
-    return `${this.generation} ${f.scheme}://${f.host}:${f.port} ${o.flavour} ${clientKeyOf(x)}\n${alias} ${bound} ${via === null ? "" : `${originText(via)} ${via.authorization ?? ""} ${via.resolve}`}`;
-  }
-
   private take(key: string, safe: boolean): OriginConnection | null {
-    const list = this.idleByKey.get(key);
-    if (list === undefined) return null;
-    for (let c = list.pop(); c !== undefined; c = list.pop()) {
+    const idle = this.kept.get(key)?.idle;
+    if (idle === undefined) return null;
+    for (let c = idle.pop(); c !== undefined; c = idle.pop()) {
       this.idleCount--;
-      if (c.usable && (safe || this.wheel.now - c.idleSince < FRESH)) {
-        if (list.length === 0) this.idleByKey.delete(key);
-        return c;
-      }
+      if (c.usable && (safe || this.wheel.now - c.idleSince < FRESH)) return c;
       c.destroy();
     }
-    this.idleByKey.delete(key);
     return null;
   }
 
@@ -240,11 +236,15 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
 
   private connected(key: string, route: Route): OriginConnection {
     const connection = new OriginConnection(this, key, route.absolute, route.absoluteHost);
+    connection.generation = this.generation;
     connection.facts = route;
     connection.attach(route.socket);
     const socket: Duplex = route.socket;
     if (!route.direct) socket.on("data", (b: Buffer) => connection.readOwned(b));
     this.all.add(connection);
+    const kept = this.kept.get(key);
+    if (kept === undefined) this.kept.set(key, { idle: [], open: 1 });
+    else kept.open++;
     this.services.metrics.connectionOpened("origin");
     return connection;
   }
@@ -265,12 +265,12 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   // ---- what connections tell --------------------------------------------------------------------------------------------
 
   idle(connection: OriginConnection): void {
-    const list = this.idleByKey.get(connection.key);
-    const old = !connection.key.startsWith(`${this.generation} `);
-    if (old || this.idleCount >= MAX_IDLE || (list?.length ?? 0) >= MAX_IDLE_PER_KEY || connection.keepIdle <= 0)
+    const idle = this.kept.get(connection.key)?.idle;
+    const old = connection.generation !== this.generation;
+    if (old || idle === undefined || this.idleCount >= MAX_IDLE || idle.length >= MAX_IDLE_PER_KEY)
       return connection.destroy();
-    if (list === undefined) this.idleByKey.set(connection.key, [connection]);
-    else list.push(connection);
+    if (connection.keepIdle <= 0) return connection.destroy();
+    idle.push(connection);
     this.idleCount++;
     connection.startIdle();
   }
@@ -278,12 +278,13 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   closed(connection: OriginConnection): void {
     if (!this.all.delete(connection)) return;
     this.services.metrics.connectionClosed("origin");
-    const list = this.idleByKey.get(connection.key);
-    const i = list?.indexOf(connection) ?? -1;
-    if (list === undefined || i < 0) return;
-    list.splice(i, 1);
+    const kept = this.kept.get(connection.key);
+    if (kept === undefined) return;
+    if (--kept.open === 0) this.kept.delete(connection.key);
+    const i = kept.idle.indexOf(connection);
+    if (i < 0) return;
+    kept.idle.splice(i, 1);
     this.idleCount--;
-    if (list.length === 0) this.idleByKey.delete(connection.key);
   }
 
   sessionClosed(session: H2OriginSession): void {
@@ -305,7 +306,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     this.versions.forget();
     this.insisting.forget();
     for (const session of [...this.sessions.values()].flat()) session.close();
-    for (const list of [...this.idleByKey.values()]) for (const c of [...list]) c.destroy();
+    for (const { idle } of [...this.kept.values()]) for (const c of [...idle]) c.destroy();
   }
 
   close(): void {
@@ -319,13 +320,3 @@ const incomplete = (error: Error | null): ProxyError =>
     ? error
     : new ProxyError("origin-incomplete", "the origin reset the connection", error === null ? {} : { cause: error });
 const isSafe = (method: string): boolean => method === "GET" || method === "HEAD" || method === "OPTIONS";
-
-/** NTLM and Negotiate authenticate the connection, not the request: such a connection serves one client connection only. */
-function isConnectionBound(fields: readonly string[]): boolean {
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] as string;
-    if (name.length === 13 && name.toLowerCase() === "authorization")
-      return /^(?:ntlm|negotiate)\b/i.test(fields[i + 1] as string);
-  }
-  return false;
-}

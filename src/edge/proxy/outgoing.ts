@@ -27,6 +27,8 @@ export class Outgoing {
   private slab: Buffer | null = null;
   private used = 0;
   private flying = 0;
+  /** The slabs in flight, the oldest first. */
+  private readonly slabs: Buffer[] = [];
   private armed = false;
   private blocked = false;
   private ended = false;
@@ -157,11 +159,13 @@ export class Outgoing {
     this.slab = null;
     this.used = 0;
     if (++this.flying >= 2) this.blocked = true;
-    this.socket.write(piece, () => this.written(slab));
+    this.slabs.push(slab);
+    this.socket.write(piece, this.landed);
   }
 
-  private written(slab: Buffer): void {
-    give(slab);
+  /** Writes end in the order in which they began. One function for all of them. */
+  private readonly landed = (): void => {
+    give(this.slabs.shift() as Buffer);
     this.flying--;
     if (this.flying === 0 && this.used > 0 && !this.held) this.send();
     if (this.blocked && this.flying < 2) {
@@ -169,7 +173,7 @@ export class Outgoing {
       this.owner.outgoingDrained();
     }
     this.finish();
-  }
+  };
 }
 
 function armedFlush(out: Outgoing): void {

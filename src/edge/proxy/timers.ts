@@ -59,6 +59,11 @@ export class TimerWheel {
     return deadline;
   }
 
+  /** Entries on the wheel, those of stopped deadlines too until their time comes round. */
+  get entries(): number {
+    return this.slots.reduce((sum, slot) => sum + slot.length, 0);
+  }
+
   close(): void {
     clearInterval(this.timer);
   }
