@@ -9,6 +9,7 @@ import { type ContentStageOptions, contentStage } from "./content.ts";
 import { decideStage } from "./decide.ts";
 import { injectStage } from "./inject.ts";
 import { requestLimits, responseLimits } from "./limits.ts";
+import { maxForwardsStage } from "./max-forwards.ts";
 import { webSocketStage } from "./web-socket.ts";
 
 export interface LineOptions {
@@ -24,6 +25,7 @@ export const theLine = (options: LineOptions): readonly Stage[] => [
   authenticateStage(options.authenticator),
   decideStage,
   requestLimits,
+  maxForwardsStage,
   connectionFieldsStage(options.pseudonym),
   injectStage,
   contentStage(options.content),

@@ -178,6 +178,25 @@ const cases: Case[] = [
     statuses: [200],
     records: [{ kind: "exchange", method: "OPTIONS", path: "*", decision: "allow" }],
   },
+  {
+    name: "OPTIONS with Max-Forwards: 0 is answered here",
+    send: (at) => request(at, "Max-Forwards: 0\r\n", "OPTIONS"),
+    statuses: [204],
+    got: null,
+    records: [{ kind: "exchange", method: "OPTIONS", decision: "allow", status: 204 }],
+  },
+  {
+    name: "Max-Forwards counts down",
+    send: (at) => request(at, "max-forwards: 10\r\n", "OPTIONS"),
+    statuses: [200],
+    got: /\r\nmax-forwards: 9\r\n/,
+  },
+  {
+    name: "Max-Forwards of another method means nothing here",
+    send: (at) => request(at, "Max-Forwards: 0\r\n"),
+    statuses: [200],
+    got: /\r\nMax-Forwards: 0\r\n/,
+  },
   refused("a bare asterisk on the proxy port", "OPTIONS * HTTP/1.1\r\nHost: HOST\r\n\r\n", {
     ways: ["plain"],
     reason: "not-a-proxy-request",
