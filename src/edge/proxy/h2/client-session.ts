@@ -15,6 +15,7 @@ import type { Deadline } from "../timers.ts";
 import { AbuseCounter, type Nuisance } from "./abuse.ts";
 import { H2ClientStream, type StreamOwner } from "./client-stream.ts";
 import { plainHeaders, readSection, type Section } from "./fields.ts";
+import { Probe } from "./probe.ts";
 import { contentLength, readRequest } from "./request.ts";
 import { SESSION_WINDOW, serverOptions } from "./settings.ts";
 
@@ -41,6 +42,7 @@ export class H2ClientSession implements StreamOwner {
   private readonly session: ServerHttp2Session;
   private readonly streams = new Set<H2ClientStream>();
   private readonly abuse = new AbuseCounter();
+  private readonly probe: Probe;
   private readonly deadline: Deadline;
   /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
   private seenUpTo: number | null = null;
@@ -56,6 +58,7 @@ export class H2ClientSession implements StreamOwner {
     this.connect = connect;
     this.scheme = connect.intercepted ? "https" : "http";
     this.socket = socket;
+    this.probe = new Probe(socket);
     this.idleSince = services.wheel.now;
     socket.prependListener("close", () => this.lookForUnseen(true));
     // HTTP/2 has no half-open connections.
@@ -207,6 +210,9 @@ export class H2ClientSession implements StreamOwner {
     this.gone = true;
     this.record(new ProxyError("rate-limited", `HTTP/2 is misused by this client: too many of ${kind}`), null);
     this.session.goaway(NGHTTP2_ENHANCE_YOUR_CALM);
+    // Whether or not it reads on, it is closed soon.
+    this.closing = true;
+    this.idleSince = this.services.wheel.now;
     setImmediate(() => this.session.destroy(undefined, NGHTTP2_ENHANCE_YOUR_CALM));
   }
 
@@ -214,8 +220,11 @@ export class H2ClientSession implements StreamOwner {
     const { wheel, settings } = this.services;
     this.deadline.at = wheel.now + POLL;
     this.lookForUnseen(false);
-    for (const stream of [...this.streams]) stream.poll();
+    this.probe.ask();
+    for (const stream of [...this.streams]) if (!stream.poll(wheel.now)) return this.destroy();
     if (this.streams.size > 0) return;
+    // The client said goodbye (GOAWAY), or was sent away: what is left is to close.
+    if (this.session.destroyed) this.drain();
     const idle = wheel.now - this.idleSince;
     if (this.closing) {
       if (idle > LINGER) this.destroy();

@@ -43,6 +43,9 @@ export class H2ClientStream implements ClientSide, Guarded {
   private toSend: Fields | null = null;
   /** It is listened for `drain`, which most streams never need. */
   private drains = false;
+  /** What was left to send when the session last looked, and since when (its clock) it has been so much. */
+  private left = -1;
+  private leftSince = 0;
 
   constructor(owner: StreamOwner, stream: ServerHttp2Stream, length: number) {
     this.owner = owner;
@@ -215,11 +218,24 @@ export class H2ClientStream implements ClientSide, Guarded {
     return null;
   }
 
-  /** The session's deadline came round. */
-  poll(): void {
-    if (!this.over) this.relay?.poll();
+  /** The session's deadline came round at `now`. False: the client does not even take the end of the stream. */
+  poll(now: number): boolean {
+    const { stream, relay } = this;
+    if (!this.over) {
+      relay?.poll();
+      return true;
+    }
     // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1).
-    else if (this.stream.writableFinished && !this.stream.closed) this.stream.close(NGHTTP2_NO_ERROR);
+    if (stream.writableFinished && !stream.closed) stream.close(NGHTTP2_NO_ERROR);
+    if (stream.writableLength !== this.left) {
+      this.left = stream.writableLength;
+      this.leftSince = now;
+    }
+    if (relay === null || now - this.leftSince <= idleLimit(relay)) return true;
+    if (stream.closed) return false;
+    this.leftSince = now;
+    stream.close(NGHTTP2_CANCEL);
+    return true;
   }
 
   // ---- endings --------------------------------------------------------------------------------------------------------
@@ -245,6 +261,8 @@ export class H2ClientStream implements ClientSide, Guarded {
     return new ProxyError("client-gone", `the stream was reset (${codeName(stream.rstCode)})`);
   }
 }
+
+const idleLimit = ({ x }: Relay): number => (x.decision?.plan ?? x.policy.defaults).limits.idle;
 
 function sendSoon(stream: H2ClientStream): void {
   stream.turnEnded();

@@ -14,6 +14,8 @@ const POLL = 1_000;
 const KEEP_IDLE = 30_000;
 const PING_AFTER = 20_000;
 const PING_WITHIN = 10_000;
+/** Milliseconds that an orderly end may take. */
+const LINGER = 5_000;
 
 export interface SessionOwner {
   readonly wheel: TimerWheel;
@@ -143,7 +145,9 @@ export class H2OriginSession implements StreamHome {
     const { now } = this.owner.wheel;
     this.deadline.at = now + POLL;
     if (this.streams === 0) {
-      if (now - this.idleSince > KEEP_IDLE) this.close();
+      const idle = now - this.idleSince;
+      if (idle > KEEP_IDLE + LINGER || (this.leaving && idle > LINGER)) this.destroy();
+      else if (idle > KEEP_IDLE) this.close();
       return;
     }
     if (this.pingedAt !== null) {
@@ -162,7 +166,7 @@ export class H2OriginSession implements StreamHome {
 
   private die(error: ProxyError): void {
     this.failure ??= error;
-    this.session.destroy();
+    this.destroy();
   }
 
   /** No new streams; it ends when the last one has. */
