@@ -1,6 +1,10 @@
-// Keeps V8's young generation at the size it starts with. By itself it grows to 48 MiB in each thread under load and stays:
-// with this, the process after the same load is about 50 MiB smaller, at the same CPU time.
+// How V8 collects what exchanges leave behind. Its young generation stays at the size it starts with: by itself it grows to 48 MiB in
+// each thread under load and stays, at no gain. And it is collected by the thread that made it: handing a millisecond of work to four
+// helpers and waiting for them costs more than doing it.
 import { setFlagsFromString } from "node:v8";
 
 /** Holds for all threads. V8 sets it back whenever a thread begins, so that it is called after each that does. */
-export const keepYoungGenerationSmall = (): void => setFlagsFromString("--semi-space-growth-factor=1");
+export function keepYoungGenerationSmall(): void {
+  setFlagsFromString("--semi-space-growth-factor=1");
+  setFlagsFromString("--no-parallel-scavenge");
+}
