@@ -1,4 +1,5 @@
 // Exchanges as entries of an HTTP Archive (HAR 1.2). Bodies and fields are there only where a rule had them recorded.
+import { isUtf8 } from "node:buffer";
 import type { AuditRecord, RecordedBody, Timings } from "./record.ts";
 
 interface NameValue {
@@ -27,7 +28,7 @@ export function harEntry(r: AuditRecord): object | null {
       queryString: queryOf(r.path ?? ""),
       headersSize: -1,
       bodySize: r.sent.bytes,
-      ...(r.requestBody === undefined ? {} : { postData: { mimeType: requestType, text: textOf(r.requestBody) } }),
+      ...(r.requestBody === undefined ? {} : { postData: { mimeType: requestType, ...textOf(r.requestBody) } }),
     },
     response: responseOf(r),
     cache: {},
@@ -41,6 +42,7 @@ export function harEntry(r: AuditRecord): object | null {
       sentSha256: r.sent.sha256,
       receivedSha256: r.received.sha256,
       complete: r.sent.complete && r.received.complete,
+      ...(r.requestBody === undefined ? {} : { requestBody: r.requestBody }),
     },
   };
 }
@@ -56,7 +58,7 @@ function responseOf(r: AuditRecord): object {
     content: {
       size: r.received.decoded?.bytes ?? r.received.bytes,
       mimeType: fieldOf(r.responseFields, "content-type") ?? "",
-      ...(body === undefined ? {} : { text: body.base64, encoding: "base64" }),
+      ...(body === undefined ? {} : { text: body.base64, encoding: "base64", ...partOf(body) }),
     },
     redirectURL: fieldOf(r.responseFields, "location") ?? "",
     headersSize: -1,
@@ -72,7 +74,16 @@ function urlOf(r: AuditRecord): string {
 }
 
 const versionOf = (protocol: string | null): string => (protocol === null ? "" : `HTTP/${protocol}`);
-const textOf = (body: RecordedBody): string => Buffer.from(body.base64, "base64").toString("utf8");
+
+/** HAR has no encoding for what was posted: what is no text stands beside, as it was recorded. */
+function textOf(body: RecordedBody): object {
+  const bytes = Buffer.from(body.base64, "base64");
+  if (isUtf8(bytes)) return { text: bytes.toString("utf8"), ...partOf(body) };
+  return { text: "", comment: "not UTF-8, or cut inside a character: in _sallyport.requestBody" };
+}
+
+/** A part must not look like the whole. */
+const partOf = (body: RecordedBody): object => (body.whole ? {} : { comment: "only the beginning was recorded" });
 
 function pairs(fields: readonly string[] | undefined): NameValue[] {
   const list: NameValue[] = [];
