@@ -95,6 +95,8 @@ function parsePort(text: string): number | null {
 export const parseConnectTarget = (text: string): Authority | null => parseAuthority(text, null);
 
 export interface AbsoluteTarget extends Destination {
+  /** Host and port as sent. */
+  readonly authority: string;
   /** Path and query as sent; never empty. */
   readonly path: string;
 }
@@ -112,11 +114,12 @@ export function parseAbsoluteTarget(text: string): AbsoluteTarget | null {
     const c = text.charCodeAt(end);
     if (c === 47 || c === 63) break;
   }
-  const authority = parseAuthority(text.slice(start, end), DEFAULT_PORT[scheme]);
+  const sent = text.slice(start, end);
+  const authority = parseAuthority(sent, DEFAULT_PORT[scheme]);
   if (authority === null) return null;
   const rest = text.slice(end);
   const path = rest.charCodeAt(0) === 47 ? rest : `/${rest}`;
-  return { scheme, host: authority.host, port: authority.port, path };
+  return { scheme, host: authority.host, port: authority.port, authority: sent, path };
 }
 
 function schemeOf(text: string): Scheme | null {

@@ -331,7 +331,7 @@ describe("an absolute target", () => {
     ["http://a.com/a%2fb", "http", "a.com", 80, "/a%2fb"],
     ["http://0x7f000001/", "http", "127.0.0.1", 80, "/"],
   ])("%s", (text, scheme, host, port, path) => {
-    expect(parseAbsoluteTarget(text)).toEqual({ scheme, host, port, path });
+    expect(parseAbsoluteTarget(text)).toMatchObject({ scheme, host, port, path });
   });
 
   test.each([

@@ -47,6 +47,7 @@ export class PrometheusMetrics implements Metrics {
   private readonly clients: LabelNames;
   private readonly rules: LabelNames;
   private readonly requests = new Map<string, RequestTally>();
+  private lastTally: RequestTally | null = null;
   private readonly bytes = new Map<string, ByteTally>();
   private readonly reasons = new Map<string, number>();
   private readonly handshakes = new Map<string, number>();
@@ -158,10 +159,17 @@ export class PrometheusMetrics implements Metrics {
   }
 
   private countRequest(client: string, status: string, rule: string, decision: string): void {
+    const l = this.lastTally?.labels;
+    // Requests come in runs: a key is made only where one ends.
+    if (l?.client === client && l.rule === rule && l.status === status && l.decision === decision) {
+      (this.lastTally as RequestTally).count++;
+      return;
+    }
     const key = `${client}\n${rule}\n${status}${decision}`;
     const known = this.requests.get(key);
     if (known !== undefined) {
       known.count++;
+      this.lastTally = known;
     } else if (this.requests.size < MAX_REQUEST_SERIES || client === "other") {
       this.requests.set(key, { labels: { client, status, rule, decision }, count: 1 });
     } else {

@@ -112,15 +112,7 @@ export class OriginConnection implements OriginSide {
 
   data(chunk: Uint8Array): boolean {
     if (this.gone) return true;
-    const out = this.out;
-    if (!this.requestChunked) return out.bytes(chunk, 0, chunk.length);
-    out.text(`${chunk.length.toString(16)}\r\n`);
-    out.held = true;
-    out.bytes(chunk, 0, chunk.length);
-    out.held = false;
-    out.text("\r\n");
-    out.more(chunk.length);
-    return !out.full;
+    return this.requestChunked ? this.out.chunk(chunk) : this.out.bytes(chunk, 0, chunk.length);
   }
 
   end(trailers: Fields | null): void {

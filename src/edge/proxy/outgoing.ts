@@ -43,11 +43,6 @@ export class Outgoing {
     this.owner = owner;
   }
 
-  /** True while the source should not give more. */
-  get full(): boolean {
-    return this.blocked;
-  }
-
   /** True when nothing waits and nothing is in flight. */
   get idle(): boolean {
     return this.used === 0 && this.flying === 0;
@@ -69,6 +64,17 @@ export class Outgoing {
     const n = end - start;
     this.copy(b, start, end);
     this.more(n);
+    return !this.blocked;
+  }
+
+  /** A chunk of the chunked coding (RFC 9112 section 7.1), copied. False: pause the source. */
+  chunk(b: Uint8Array): boolean {
+    this.text(`${b.length.toString(16)}\r\n`);
+    this.held = true; // it leaves together with its line end
+    this.bytes(b, 0, b.length);
+    this.held = false;
+    this.text("\r\n");
+    this.more(b.length);
     return !this.blocked;
   }
 

@@ -44,7 +44,8 @@ function onProxyPort(head: Head, secure: boolean): ReadTarget {
     return refused(new ProxyError("malformed-request", "the request target is not a valid http or https URL"));
   const path = asteriskOf(head, target.path);
   let hostReplaced: string | null = null;
-  if (head.host !== null) {
+  // Most clients write the same in both places.
+  if (head.host !== null && head.host !== target.authority) {
     const host = parseAuthority(head.host, DEFAULT_PORT[target.scheme]);
     if (host === null) return refused(new ProxyError("malformed-request", "the Host field is not valid"));
     if (host.host !== target.host || host.port !== target.port) hostReplaced = head.host;

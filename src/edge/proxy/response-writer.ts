@@ -42,17 +42,9 @@ export class ResponseWriter {
   /** Content, borrowed. `last`: it must not leave before `end`. False: there is no room for more. */
   data(chunk: Uint8Array, last: boolean): boolean {
     const { out } = this;
-    if (!this.chunked) {
-      if (last) out.held = true;
-      return out.bytes(chunk, 0, chunk.length);
-    }
-    out.text(`${chunk.length.toString(16)}\r\n`);
-    out.held = true; // the chunk and its line end leave together
-    out.bytes(chunk, 0, chunk.length);
-    out.held = false;
-    out.text("\r\n");
-    out.more(chunk.length);
-    return !out.full;
+    if (this.chunked) return out.chunk(chunk);
+    if (last) out.held = true;
+    return out.bytes(chunk, 0, chunk.length);
   }
 
   end(trailers: Fields | null): void {
