@@ -52,8 +52,11 @@ export interface Entry {
 }
 
 /** JSON without spaces, so that no two rows share a text; a half of a surrogate pair, which UTF-8 cannot hold, is U+FFFD. */
-export function rowText(row: Row): string {
-  const text = JSON.stringify(row);
+export const rowText = (row: Row): string => jsonText(row);
+
+/** The JSON of a row, or of one value of it, as `rowText` has it. */
+export function jsonText(value: Row | Value): string {
+  const text = JSON.stringify(value);
   // JSON.stringify escapes the halves alone; a backslash that was in the text is doubled.
   return text.includes("\\ud")
     ? text.replace(/\\\\|\\ud[0-9a-f]{3}/g, (found) => (found === "\\\\" ? found : "\ufffd"))
@@ -121,16 +124,8 @@ export function rowOf(r: AuditRecord): Row {
   ];
 }
 
-/** All exchanges of one origin connection share the object. */
-const originTexts = new WeakMap<OriginRecord, string>();
-
-function originText(o: OriginRecord): string {
-  const known = originTexts.get(o);
-  if (known !== undefined) return known;
-  const text = JSON.stringify([o.address, o.port, o.tls, o.fingerprint, o.resolvedBy, o.to, o.via]);
-  originTexts.set(o, text);
-  return text;
-}
+export const originText = (o: OriginRecord): string =>
+  JSON.stringify([o.address, o.port, o.tls, o.fingerprint, o.resolvedBy, o.to, o.via]);
 
 function originOf(text: string): OriginRecord {
   const [address, port, tls, fingerprint, resolvedBy, to, via] = JSON.parse(text);
@@ -138,7 +133,7 @@ function originOf(text: string): OriginRecord {
 }
 
 /** What is rarely there, by position; the empty end is left off. */
-function moreText(r: AuditRecord): string | null {
+export function moreText(r: AuditRecord): string | null {
   const t = r.timings;
   const all: unknown[] = [
     hundredths(t.wait),

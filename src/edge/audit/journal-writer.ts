@@ -32,13 +32,11 @@ export class JournalWriter {
     return { file: this.#file, end: this.#end };
   }
 
-  /** Appends whole lines. After it returns they are with the operating system. */
-  write(lines: string): number {
+  /** Appends whole lines (UTF-8). After it returns they are with the operating system. */
+  write(lines: Uint8Array): void {
     if (this.#torn || this.#end >= this.#rotateAt) this.#open();
-    const bytes = Buffer.from(lines, "utf8");
-    this.#writeAt(bytes);
-    this.#end += bytes.length;
-    return bytes.length;
+    this.#writeAt(lines);
+    this.#end += lines.length;
   }
 
   /** Throws while there is no room for 64 KiB more. */
@@ -71,7 +69,7 @@ export class JournalWriter {
     this.#torn = false;
   }
 
-  #writeAt(bytes: Buffer): void {
+  #writeAt(bytes: Uint8Array): void {
     let done = 0;
     try {
       while (done < bytes.length) done += writeSync(this.#fd, bytes, done, bytes.length - done, this.#end + done);

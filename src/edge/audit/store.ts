@@ -46,7 +46,7 @@ export class AuditStore {
       this.db.pragma("journal_mode = WAL");
       this.db.pragma("synchronous = NORMAL"); // see `settle`
       this.db.pragma("wal_autocheckpoint = 4000");
-      this.db.pragma("cache_size = -32768");
+      this.db.pragma("cache_size = -2048"); // what is appended is not read again
       this.db.pragma("journal_size_limit = 67108864");
       prepareSchema(this.db);
       this.#findWord = this.db.prepare("SELECT id FROM words WHERE text = ?");

@@ -1,7 +1,7 @@
 // The audit sink of the house: appends to the journal on this thread, and leaves the database to the auditor's thread.
 import type { SignedHead } from "../../audit/hash-chain.ts";
+import { LineBuffer } from "../../audit/line.ts";
 import type { AuditRecord } from "../../audit/record.ts";
-import { rowOf, rowText } from "../../audit/row.ts";
 import type { AuditSink } from "../../audit/sink.ts";
 import type { Clock } from "../../shared/clock.ts";
 import type { Log } from "../../shared/log.ts";
@@ -45,7 +45,7 @@ export interface HouseAuditSink extends AuditSink {
 type Released = (written: boolean) => void;
 
 const MIB = 1024 * 1024;
-/** What is kept in memory while the journal cannot be written. */
+/** Bytes that are kept in memory while the journal cannot be written. */
 const MAX_SPARE = 4 * MIB;
 const SYNC_MS = 100;
 const RETRY_MS = 1_000;
@@ -81,7 +81,7 @@ class WorkerSink implements HouseAuditSink {
   readonly #firstFile: number;
 
   /** Lines and callbacks of this turn of the event loop. */
-  #lines = "";
+  readonly #lines = new LineBuffer();
   #count = 0;
   #released: Released[] = [];
   #turn: NodeJS.Immediate | null = null;
@@ -96,7 +96,8 @@ class WorkerSink implements HouseAuditSink {
   #writeFault: string | null = null;
   #storeFault: string | null = null;
   /** Lines that could not be written, to be written when it works again. */
-  #spare = "";
+  #spare: Buffer[] = [];
+  #spareBytes = 0;
   #spareCount = 0;
   #dropped = 0;
   #warnedDropped = false;
@@ -142,7 +143,7 @@ class WorkerSink implements HouseAuditSink {
   }
 
   append(record: AuditRecord, released?: Released): void {
-    this.#lines += `${rowText(rowOf(record))}\n`;
+    this.#lines.add(record);
     this.#count++;
     if (released !== undefined) this.#released.push(released);
     this.#turn ??= setImmediate(() => {
@@ -202,10 +203,9 @@ class WorkerSink implements HouseAuditSink {
   /** One write for all records of this turn; then their exchanges may end. */
   #writeTurn(): void {
     if (this.#count === 0) return;
-    const lines = this.#lines;
+    const lines = this.#lines.take();
     const count = this.#count;
     const released = this.#released;
-    this.#lines = "";
     this.#count = 0;
     this.#released = [];
     if (this.#writeFault !== null || !this.#write(lines, count)) {
@@ -228,17 +228,16 @@ class WorkerSink implements HouseAuditSink {
     }
   }
 
-  #write(lines: string, count: number): boolean {
+  #write(lines: Uint8Array, count: number): boolean {
     if (!this.#required && this.#unreadBytes > this.#backlog) return false;
-    let bytes: number;
     try {
-      bytes = this.#journal.write(lines);
+      this.#journal.write(lines);
     } catch (error) {
       this.#writeFailed(error as Error);
       return false;
     }
-    this.#untoldBytes += bytes;
-    this.#unreadBytes += bytes;
+    this.#untoldBytes += lines.length;
+    this.#unreadBytes += lines.length;
     this.#waitingRecords += count;
     this.#dirty = true;
     this.#notify ??= setTimeout(() => this.#tell(), NOTIFY_MS);
@@ -287,21 +286,22 @@ class WorkerSink implements HouseAuditSink {
       this.#writeFailed(error as Error);
       return;
     }
-    const lines = this.#spare;
     const count = this.#spareCount;
     this.#writeFault = null;
     if (count > 0) {
-      if (!this.#write(lines, count)) return;
-      this.#spare = "";
+      if (!this.#write(Buffer.concat(this.#spare), count)) return;
+      this.#spare = [];
+      this.#spareBytes = 0;
       this.#spareCount = 0;
     }
     this.#warnedDropped = false;
     this.#options.log.warn({ dropped: this.#dropped, late: count }, "the audit log can be written again");
   }
 
-  #keepSpare(lines: string, count: number): void {
-    if (this.#writeFault !== null && this.#spare.length + lines.length <= MAX_SPARE) {
-      this.#spare += lines;
+  #keepSpare(lines: Uint8Array, count: number): void {
+    if (this.#writeFault !== null && this.#spareBytes + lines.length <= MAX_SPARE) {
+      this.#spare.push(Buffer.from(lines));
+      this.#spareBytes += lines.length;
       this.#spareCount += count;
     } else this.#drop(count);
   }

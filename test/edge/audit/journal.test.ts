@@ -53,8 +53,8 @@ test("the writer rotates, and starts a new file after those of an earlier run", 
   const dir = aFolder();
   mkdirSync(journalFolder(dir), { recursive: true });
   const writer = new JournalWriter(dir, 10, 0);
-  writer.write("0123456789\n");
-  writer.write("next\n");
+  writer.write(Buffer.from("0123456789\n"));
+  writer.write(Buffer.from("next\n"));
   expect(writer.position).toEqual({ file: 2, end: 5 });
   writer.probe();
   writer.close();
