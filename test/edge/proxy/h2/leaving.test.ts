@@ -15,13 +15,6 @@ let origin: H2Origin;
 const here = (): string => `127.0.0.1:${origin.port}`;
 
 beforeAll(async () => {
-  house = await startTestHouse({
-    roots: testCa.cert,
-    policy: `server: { idle-timeout: 20s, header-timeout: 20s }
-defaults: { action: allow, limits: { idle: 1s } }
-network: { allow: [127.0.0.0/8] }
-`,
-  });
   origin = await startH2Origin((stream, seen) => {
     stream.resume();
     if (seen.headers[":path"] === "/never") return;
@@ -33,6 +26,15 @@ network: { allow: [127.0.0.0/8] }
     stream.on("drain", more);
     more();
   }, testCa.leaf("127.0.0.1"));
+  house = await startTestHouse({
+    roots: testCa.cert,
+    policy: `server: { idle-timeout: 20s, header-timeout: 20s }
+defaults: { action: allow, limits: { idle: 20s } }
+network: { allow: [127.0.0.0/8] }
+rules:
+  - { id: much, allow: ["https://${here()}/much"], limits: { idle: 1s } }
+`,
+  });
 });
 afterAll(async () => {
   await house.close();
