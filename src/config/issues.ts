@@ -33,12 +33,21 @@ export function schemaProblems(issues: readonly Issue[], tree: unknown, base: Do
 /** The branch that got furthest; when none got anywhere, what any of them wants. */
 function unionProblems(issue: Issue & { errors?: Issue[][] }, path: DocumentPath, tree: unknown): SchemaProblem[] {
   const branches = issue.errors ?? [];
-  const deep = branches.filter((b) => b.length > 0 && b.every((i) => i.path.length > 0 || i.code !== "invalid_type"));
+  const deep = branches.filter((b) => b.length > 0 && b.every((i) => i.path.length > 0 || !OTHER_BRANCH.has(i.code)));
   const best = deep.sort((a, b) => a.length - b.length)[0];
   if (best !== undefined) return schemaProblems(best, tree, path);
   const wanted = [...new Set(branches.flatMap((b) => b.map((i) => sentence(i, path, tree))))];
-  return [{ path, message: wanted.join(", or "), key: false }];
+  return [
+    {
+      path,
+      message: wanted.map((text, i) => (i === 0 ? text : text.replace(/^expected /, ""))).join(", or "),
+      key: false,
+    },
+  ];
 }
+
+/** Problems of a value as a whole: another branch was meant. */
+const OTHER_BRANCH: ReadonlySet<string | undefined> = new Set(["invalid_type", "invalid_value"]);
 
 function sentence(issue: Issue, path: DocumentPath, tree: unknown): string {
   const value = path.reduce<unknown>(

@@ -2,6 +2,7 @@
 import type { Scheme } from "../http/messages.ts";
 import { canonicalPath } from "../http/path.ts";
 import { canonicalHost, parseAuthority } from "../http/target.ts";
+import { parseNetworkEntry } from "./addresses.ts";
 
 /** Which hosts: one, everything below a name, or all. */
 export type HostPattern =
@@ -58,6 +59,11 @@ function parseTarget(text: string): Omit<Pattern, "text" | "methods"> {
   const { scheme, rest } = parseScheme(text);
   const slash = rest.indexOf("/");
   const authority = slash < 0 ? rest : rest.slice(0, slash);
+  if (slash >= 0 && "range" in parseNetworkEntry(rest.replace(/[[\]]/g, ""))) {
+    throw new PatternError(
+      `${quote(rest)} would be the path ${rest.slice(slash)} of one address: ranges are opened by network.allow, and rules name hosts`,
+    );
+  }
   const path = slash < 0 ? null : parsePath(rest.slice(slash));
   return { scheme, ...parseHostPort(authority), path };
 }

@@ -66,6 +66,16 @@ const WRONG: [what: string, text: string, expected: string][] = [
     "p.yaml:2:29: a duration is a number with ms, s, m, h or d, such as 30s",
   ],
   [
+    "a status that is none of those",
+    "rules: [{ id: r, allow: a.example, redirect: { to: 'https://b.example', status: 200 } }]",
+    "p.yaml:2:81: expected 301, or 302, or 303, or 307, or 308",
+  ],
+  [
+    "neither off nor an address",
+    "server: { admin: nowhere }",
+    "p.yaml:2:18: an address is host:port, such as 127.0.0.1:8080 or [::1]:8080",
+  ],
+  [
     "a bad date",
     "rules: [{ id: r, deny: a.example, mode: report, until: 2027-02-30 }]",
     "p.yaml:2:56: there is no such day",

@@ -204,7 +204,8 @@ describe("via", () => {
   ])("wrong credentials in %s are 502, never a 407 of somebody else", async (_name, ask) => {
     const { response, records } = await ask();
     expect([response.status, reasonOf(response)]).toEqual([502, "next-proxy-refused"]);
-    expect(records[0]).toMatchObject({ decision: "allow", reason: "next-proxy-refused" });
+    const error = "the next proxy wants other credentials";
+    expect(records[0]).toMatchObject({ decision: "allow", reason: "next-proxy-refused", error });
   });
   test("the name is checked here, too", async () => {
     const before = openNext.heads.length;

@@ -31,6 +31,7 @@ const GOOD: [string, string, object][] = [
     { ...any, host: exact("a.example"), path: "/%7Ba,b%7D/%5Bc%5D/!d/+(e)" },
   ],
   ["a path in canonical form", "a.example/%61/../b", { ...any, host: exact("a.example"), path: "/b" }],
+  ["the path of an address", "10.0.0.1/8", { ...any, host: exact("10.0.0.1"), path: "/8" }],
   ["a path in Unicode", "a.example/ü", { ...any, host: exact("a.example"), path: "/%C3%BC" }],
 ];
 
@@ -54,6 +55,10 @@ const BAD: [string, string, RegExp][] = [
   ["a zone", "[fe80::1%25eth0]", /not a host/],
   ["IPv6 without brackets", "::1", /not a host/],
   ["names below an address", "*.0.0.1", /addresses have no names/],
+  ["a range", "10.0.0.0/8", /path \/8 of one address: ranges are opened by network\.allow/],
+  ["a range with a scheme", "https://192.168.0.0/16", /path \/16 of one address/],
+  ["a range of IPv6", "2001:db8::/32", /path \/32 of one address/],
+  ["a range of IPv6 in brackets", "[2001:db8::]/32", /path \/32 of one address/],
   ["a query", "a.example/x?y", /query or fragment/],
   ["an encoded slash", "a.example/a%2fb", /encoded slash/],
   ["two stars inside a segment", "a.example/a**b", /whole segments/],

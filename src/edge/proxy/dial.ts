@@ -125,6 +125,13 @@ export function connectError(error: Error): ProxyError {
   });
 }
 
+/** The phrase is the next proxy's: it may say why, and is shown without what a terminal could take for more than text. */
+function refusedBy({ status, phrase }: Head): string {
+  if (status === 407) return "the next proxy wants other credentials";
+  const said = phrase.replace(/[^\x20-\x7e]/g, "?").slice(0, 200);
+  return `the next proxy answered ${status} ${said}`.trimEnd();
+}
+
 /**
  * Asks a next proxy for a tunnel (RFC 9110 section 9.3.6) on a connected socket without `onread`. `chain`: the value of Via.
  * Resolves to what came behind the answer. Rejects with ProxyError.
@@ -162,8 +169,7 @@ export function askForTunnel(
         held = held.subarray(end);
         return;
       }
-      if (head.status < 200 || head.status > 299)
-        return finish(new ProxyError("next-proxy-refused", `the next proxy answered ${head.status}`));
+      if (head.status < 200 || head.status > 299) return finish(new ProxyError("next-proxy-refused", refusedBy(head)));
       finish(null, Buffer.from(held.subarray(end)));
     };
     socket.on("data", onData).on("error", onFailed).on("end", onFailed).on("close", onFailed);
