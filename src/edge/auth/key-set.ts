@@ -2,7 +2,7 @@
 // request at a time. The address is checked like that of any other host that an operator wrote.
 import { isIP, type LookupFunction } from "node:net";
 import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
-import { Agent, request } from "undici";
+import type { Agent } from "undici";
 
 /** What the house lends for reaching hosts that the operator named. */
 export interface KeyFetchPort {
@@ -31,7 +31,9 @@ export class RemoteKeySet {
   readonly #url: URL;
   readonly #port: KeyFetchPort;
   readonly #now: () => number;
-  readonly #agent: Agent;
+  /** Made at the first fetch: undici takes 12 MB, and most houses have no key set. */
+  #agent: Agent | null = null;
+  #closed = false;
   #keys: Keys | null = null;
   #fetchedAt = Number.NEGATIVE_INFINITY;
   #triedAt = Number.NEGATIVE_INFINITY;
@@ -41,17 +43,6 @@ export class RemoteKeySet {
     this.#url = new URL(url);
     this.#port = port;
     this.#now = now;
-    this.#agent = new Agent({
-      connections: 1,
-      connect: {
-        lookup: port.lookupFor(portOf(this.#url)),
-        timeout: DEADLINE,
-        ...(port.roots === null ? {} : { ca: port.roots as string[] }),
-      },
-      headersTimeout: DEADLINE,
-      bodyTimeout: DEADLINE,
-      keepAliveTimeout: 1000,
-    });
   }
 
   /** For `jwtVerify`: the key for this token's header. Throws when there is none. */
@@ -69,7 +60,8 @@ export class RemoteKeySet {
   };
 
   close(): void {
-    void this.#agent.close();
+    this.#closed = true;
+    void this.#agent?.close();
   }
 
   #believed(): Keys {
@@ -93,6 +85,19 @@ export class RemoteKeySet {
     const literal = this.#url.hostname.replace(/^\[|\]$/g, "");
     const refusal = isIP(literal) === 0 ? null : this.#port.refusal(literal, portOf(this.#url));
     if (refusal !== null) throw new Error(refusal);
+    const { Agent, request } = await import("undici");
+    if (this.#closed) throw new Error("the key set is not used any more");
+    this.#agent ??= new Agent({
+      connections: 1,
+      connect: {
+        lookup: this.#port.lookupFor(portOf(this.#url)),
+        timeout: DEADLINE,
+        ...(this.#port.roots === null ? {} : { ca: this.#port.roots as string[] }),
+      },
+      headersTimeout: DEADLINE,
+      bodyTimeout: DEADLINE,
+      keepAliveTimeout: 1000,
+    });
     const signal = AbortSignal.timeout(DEADLINE);
     const { statusCode, body } = await request(this.#url, {
       dispatcher: this.#agent,
