@@ -12,6 +12,7 @@ import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
 import { applyKeep } from "./prune.ts";
 import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
+import { WordSweep } from "./word-sweep.ts";
 
 const BATCH = 2_000;
 /** Few commits are cheap: what comes waits this long for more, */
@@ -21,6 +22,9 @@ const GATHER_BYTES = 1024 * 1024;
 const SIGN_EVERY_RECORDS = 1_000;
 const SIGN_EVERY_MS = 10_000;
 const KEEP_EVERY_MS = 60_000;
+/** Words without a record are looked for this often at most, in steps of so many records, once a second. */
+const SWEEP_EVERY_MS = 3_600_000;
+const SWEEP_RECORDS = 20_000;
 const RETRY_MS = 1_000;
 
 type Post = (message: FromAuditor) => void;
@@ -41,6 +45,10 @@ export class Intake {
   #unsigned = 0;
   #lastSigned = 0;
   #lastKept = 0;
+  #sweep: WordSweep | null = null;
+  #lastSwept = 0;
+  /** Records were pruned since words were last looked for. */
+  #pruned = false;
   #failed = false;
   #closing = false;
   #flushes: number[] = [];
@@ -69,8 +77,10 @@ export class Intake {
         return;
       }
     } else if (message.type === "flush") this.#flushes.push(message.token);
-    else if (message.type === "keep") this.#keep = message.keep;
-    else this.#closing = true;
+    else if (message.type === "keep") {
+      this.#keep = message.keep;
+      this.#lastKept = 0;
+    } else this.#closing = true;
     this.#schedule();
   }
 
@@ -111,6 +121,8 @@ export class Intake {
     this.#key = signingKey(this.#dir);
     const store = new AuditStore(this.#dir);
     this.#store = store;
+    // By another command, or in an earlier life.
+    this.#pruned = store.wasPruned;
     const { file, offset } = store.takenIn;
     this.#file = file;
     this.#offset = offset;
@@ -172,11 +184,27 @@ export class Intake {
     const now = Date.now();
     const due = this.#unsigned >= SIGN_EVERY_RECORDS || now - this.#lastSigned >= SIGN_EVERY_MS || this.#closing;
     if (this.#unsigned > 0 && due) this.#sign(store, now);
-    if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS || this.#closing) return;
+    if (this.#closing) return;
+    this.#sweepWords(store, now);
+    if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS) return;
     this.#lastKept = now;
     const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
-    if (removed > 0) store.forgetWords();
+    if (removed > 0) this.#pruned = true;
     if (removed >= 50_000) this.#lastKept = 0;
+  }
+
+  /** A step of the look for words without a record, where one is due. */
+  #sweepWords(store: AuditStore, now: number): void {
+    if (this.#sweep === null && !this.#pruned) return;
+    if (Math.abs(now - this.#lastSwept) < (this.#sweep === null ? SWEEP_EVERY_MS : RETRY_MS)) return;
+    this.#lastSwept = now;
+    if (this.#sweep === null) {
+      this.#pruned = false;
+      this.#sweep = new WordSweep(store.db);
+    }
+    if (!this.#sweep.step(SWEEP_RECORDS)) return;
+    this.#sweep = null;
+    store.forgetWords();
   }
 
   #sign(store: AuditStore, now: number): void {
@@ -189,6 +217,7 @@ export class Intake {
   #failure(error: Error): void {
     this.#post({ type: "failed", message: `${(error as { code?: string }).code ?? "error"}: ${error.message}` });
     this.#failed = true;
+    this.#sweep = null;
     try {
       this.#store?.close();
     } catch {}

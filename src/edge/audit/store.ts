@@ -72,6 +72,11 @@ export class AuditStore {
     return this.#seq;
   }
 
+  /** A head stands for records that are gone. */
+  get wasPruned(): boolean {
+    return this.db.prepare("SELECT 1 FROM heads WHERE base = 1 LIMIT 1").get() !== undefined;
+  }
+
   get takenIn(): TakenIn {
     const get = this.db.prepare<[string], { value: number }>("SELECT value FROM meta WHERE name = ?");
     return { file: get.get("journal-file")?.value ?? 0, offset: get.get("journal-offset")?.value ?? 0 };
@@ -125,7 +130,7 @@ export class AuditStore {
     return head;
   }
 
-  /** Words may have gone while the database was pruned. */
+  /** Words were taken away. */
   forgetWords(): void {
     this.#words.clear();
   }

@@ -5,7 +5,7 @@ import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { databaseFile, FolderInUse, journalFolder } from "../../../src/edge/audit/folder.ts";
 import { journalNumbers } from "../../../src/edge/audit/journal-files.ts";
-import { pruneTo } from "../../../src/edge/audit/prune.ts";
+import { pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
 import { AuditReader } from "../../../src/edge/audit/reader.ts";
 import { signingKey } from "../../../src/edge/audit/signing-key.ts";
 import { type Problem, verifyLog } from "../../../src/edge/audit/verify.ts";
@@ -170,6 +170,67 @@ test("whether the log is required changes under a running house, and a fault is 
   await sink.close();
   expect(countIn(dir)).toBe(1);
 }, 20_000);
+
+test("what is older than its age goes at the start, and at once when a reload shortens it; the chain stays whole", async () => {
+  const dir = aFolder();
+  const day = 86_400_000;
+  const before = await openAuditSink(sinkOptions(dir));
+  for (const days of [9, 8, 3, 2, 0]) before.append(aRecord({ at: Date.now() - days * day }));
+  await before.close();
+  const sink = await openAuditSink(sinkOptions(dir, { keep: { age: 5 * day, size: null } }));
+  await until(() => countIn(dir) === 3);
+  sink.change({ required: true, sync: "normal", keep: { age: day, size: null } });
+  await until(() => countIn(dir) === 1);
+  sink.append(aRecord());
+  await sink.close();
+  expect(countIn(dir)).toBe(2);
+  expect(verified(dir)).toBeNull();
+});
+
+test("a log over its size loses its oldest records, and not more than it must", async () => {
+  const dir = aFolder();
+  const before = await openAuditSink(sinkOptions(dir));
+  for (let i = 0; i < 4_000; i++) before.append(aRecord({ host: `h${i}.example`, path: `/${"x".repeat(400)}/${i}` }));
+  await before.close();
+  const size = 1024 * 1024;
+  const sink = await openAuditSink(sinkOptions(dir, { keep: { age: null, size } }));
+  await until(() => countIn(dir) < 4_000);
+  await sink.close();
+  const db = new Database(databaseFile(dir), { readonly: true });
+  expect(usedBytes(db)).toBeLessThan(size * 1.1);
+  expect(usedBytes(db)).toBeGreaterThan(size / 2);
+  db.close();
+  expect(verified(dir)).toBeNull();
+  const reader = new AuditReader(dir);
+  expect(reader.newest({}, 1)[0]?.record.host).toBe("h3999.example");
+  reader.close();
+});
+
+test("the names of records that went go too, those of others stay, and a name that comes back is written again", async () => {
+  const dir = aFolder();
+  const names = (): string[] => {
+    const db = new Database(databaseFile(dir), { readonly: true });
+    const found = db.prepare<[], string>("SELECT text FROM words WHERE text LIKE '%.example'").pluck().all();
+    db.close();
+    return found.sort();
+  };
+  const old = { at: Date.now() - 5_000 };
+  const sink = await openAuditSink(sinkOptions(dir));
+  sink.append(aRecord({ ...old, host: "gone.example" }));
+  sink.append(aRecord({ ...old, host: "kept.example", sni: "gone-too.example" }));
+  sink.append(aRecord({ host: "kept.example", sni: "new.example" }));
+  await sink.flush();
+  sink.change({ required: true, sync: "normal", keep: { age: 2_000, size: null } });
+  await until(() => names().length === 2);
+  expect(names()).toEqual(["kept.example", "new.example"]);
+  sink.append(aRecord({ host: "gone.example", sni: "kept.example" }));
+  await sink.flush();
+  const reader = new AuditReader(dir);
+  expect(reader.newest({ host: "gone.example" }, 5).map((f) => f.record.sni)).toEqual(["kept.example"]);
+  reader.close();
+  await sink.close();
+  expect(verified(dir)).toBeNull();
+});
 
 test("another process may prune while records are written", async () => {
   const dir = aFolder();

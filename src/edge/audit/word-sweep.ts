@@ -1,0 +1,56 @@
+// Takes away the words that no record needs any more: names outlive the records that were pruned, and would fill the disk in time.
+import type { Database, Statement } from "better-sqlite3";
+import { WORD_COLUMNS } from "./schema.ts";
+
+/**
+ * One pass over all records, in steps between which new ones may be stored. Only for the writer of the database, which must
+ * forget the numbers of words that it knows when the pass is over.
+ */
+export class WordSweep {
+  readonly #db: Database;
+  readonly #page: Statement<[number, number]>;
+  /** Words that are newer than the pass stay. */
+  readonly #newest: number;
+  /** A bit for each word. */
+  readonly #used: Uint8Array;
+  #seen = 0;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#page = db
+      .prepare<[number, number]>(
+        `SELECT seq, ${WORD_COLUMNS.join(", ")} FROM records WHERE seq > ? ORDER BY seq LIMIT ?`,
+      )
+      .raw();
+    this.#newest = db.prepare<[], number | null>("SELECT max(id) FROM words").pluck().get() ?? 0;
+    this.#used = new Uint8Array((this.#newest >>> 3) + 1);
+  }
+
+  /** Looks at up to `most` records. True: all were seen, and the words that none has are gone. */
+  step(most: number): boolean {
+    const rows = this.#page.all(this.#seen, most) as (number | null)[][];
+    for (const row of rows) {
+      this.#seen = row[0] as number;
+      for (let i = 1; i < row.length; i++) this.#mark(row[i] as number | null);
+    }
+    if (rows.length === most) return false;
+    this.#remove();
+    return true;
+  }
+
+  #mark(word: number | null): void {
+    if (word === null || word > this.#newest) return;
+    this.#used[word >>> 3] = (this.#used[word >>> 3] as number) | (1 << (word & 7));
+  }
+
+  #remove(): void {
+    const remove = this.#db.prepare<[number]>("DELETE FROM words WHERE id = ?");
+    this.#db
+      .transaction(() => {
+        for (let word = 1; word <= this.#newest; word++)
+          if (((this.#used[word >>> 3] as number) & (1 << (word & 7))) === 0) remove.run(word);
+      })
+      .immediate();
+    this.#db.pragma("incremental_vacuum");
+  }
+}
