@@ -16,8 +16,9 @@ import { AbuseCounter, type Nuisance } from "./abuse.ts";
 import { H2ClientStream, type StreamOwner } from "./client-stream.ts";
 import { plainHeaders, readSection, type Section } from "./fields.ts";
 import { Probe } from "./probe.ts";
+import { bytesWritten, rejectedStreams } from "./rejected.ts";
 import { contentLength, readRequest } from "./request.ts";
-import { SESSION_WINDOW, serverOptions } from "./settings.ts";
+import { SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
@@ -47,6 +48,11 @@ export class H2ClientSession implements StreamOwner {
   /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
   private seenUpTo: number | null = null;
   private begun = 0;
+  /** What was written before the session, and what it has to answer: until the first stream. */
+  private readonly writtenBefore: number;
+  private readonly settingsLength: number;
+  private acks = 0;
+  private pongs = 0;
   private idleSince: number;
   private served = false;
   private closing = false;
@@ -63,7 +69,10 @@ export class H2ClientSession implements StreamOwner {
     socket.prependListener("close", () => this.lookForUnseen(true));
     // HTTP/2 has no half-open connections.
     socket.on("end", () => socket.destroy());
-    this.session = http2.performServerHandshake(socket, serverOptions(services.policy().defaults.limits));
+    const options = serverOptions(services.policy().defaults.limits);
+    this.writtenBefore = bytesWritten(socket);
+    this.settingsLength = settingsFrameLength(options);
+    this.session = http2.performServerHandshake(socket, options);
     // A TLSSocket that no tls.Server made never says that it is secure; here it is, and the session waits for the event.
     if (this.session.connecting) socket.emit("secureConnect");
     this.session.setLocalWindowSize(SESSION_WINDOW);
@@ -75,8 +84,12 @@ export class H2ClientSession implements StreamOwner {
   private listen(): void {
     const { session } = this;
     session.on("stream", (stream, _headers, flags, raw?: string[]) => this.opened(stream, flags, raw ?? []));
-    session.on("ping", () => this.bear("ping"));
+    session.on("ping", () => {
+      this.pongs++;
+      this.bear("ping");
+    });
     session.on("remoteSettings", () => {
+      this.acks++;
       setImmediate(() => this.look());
       this.bear("settings");
     });
@@ -159,14 +172,22 @@ export class H2ClientSession implements StreamOwner {
 
   // ---- what node:http2 rejected by itself -----------------------------------------------------------------------------------
 
-  /**
-   * Heads that are not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. Before the
-   * first stream, numbers may be left out by right (some clients begin at 3).
-   */
+  /** Heads that are not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. */
   private countMissing(id: number): void {
-    const before = this.seenUpTo ?? (this.begun > 0 && this.begun < id ? this.begun - 2 : id - 2);
-    this.seenUpTo = Math.max(before, id);
-    if (id > before + 2) this.unseen((id - before) / 2 - 1);
+    const before = this.seenUpTo;
+    this.seenUpTo = Math.max(before ?? 0, id);
+    const skipped = (id - (before ?? -1)) / 2 - 1;
+    if (skipped > 0) this.unseen(before === null ? Math.min(skipped, this.rejected()) : skipped);
+  }
+
+  /** Before the first stream, numbers may be left out by right: some clients begin at 3. */
+  private rejected(): number {
+    const bytes = bytesWritten(this.socket) - this.writtenBefore;
+    const { acks, pongs, settingsLength, session } = this;
+    return rejectedStreams(
+      { bytes, queued: session.state.outboundQueueSize ?? 0 },
+      { settings: settingsLength, acks, pongs },
+    );
   }
 
   /** A head began, and may still be under way. */
@@ -182,12 +203,14 @@ export class H2ClientSession implements StreamOwner {
     const known = this.look();
     const last = over ? this.begun : known;
     if (last <= (this.seenUpTo ?? 0)) return;
-    const missing = this.seenUpTo === null ? 1 : Math.ceil((last - this.seenUpTo) / 2);
+    let missing = Math.ceil((last - (this.seenUpTo ?? last - 2)) / 2);
+    if (this.seenUpTo === null && !over) missing = Math.max(1, Math.min((last + 1) / 2, this.rejected()));
     this.seenUpTo = last;
     this.unseen(missing);
   }
 
   private unseen(count: number): void {
+    if (count === 0) return;
     const error = new ProxyError("malformed-request", "the head of an HTTP/2 stream is not valid, or came too early");
     if (count > UNSEEN_RECORDS) this.record(error, null, [`streams:${count}`]);
     else for (let i = 0; i < count; i++) this.record(error, null);

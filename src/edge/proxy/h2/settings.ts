@@ -1,6 +1,6 @@
 // The settings and bounds of HTTP/2 sessions (RFC 9113 section 6.5). Push is off, and extended CONNECT (RFC 8441) is not
 // advertised.
-import type { ClientSessionOptions, SecureClientSessionOptions, ServerOptions } from "node:http2";
+import http2, { type ClientSessionOptions, type SecureClientSessionOptions, type ServerOptions } from "node:http2";
 import type { Limits } from "../../../policy/types.ts";
 
 /** Bytes of content that may be under way on a stream, and on a session: enough for 20 Mbit/s at 100 ms, times streams. */
@@ -27,6 +27,10 @@ export function serverOptions(limits: Limits): ServerOptions {
     strictFieldWhitespaceValidation: true,
   } as ServerOptions;
 }
+
+/** Bytes of the SETTINGS frame that a session with these options begins with. */
+export const settingsFrameLength = (options: ServerOptions): number =>
+  9 + http2.getPackedSettings(options.settings ?? {}).length;
 
 /** Towards an origin. */
 export function clientOptions(): ClientSessionOptions | SecureClientSessionOptions {

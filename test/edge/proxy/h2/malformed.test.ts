@@ -117,6 +117,54 @@ test("a bad head with nothing after it is recorded as well", async () => {
   expect(record).toMatchObject({ kind: "connection", reason: "malformed-request", clientProtocol: "2" });
 });
 
+describe("heads that are reset before the first good one", () => {
+  const bad = (id: number): Buffer => frame(FRAME.headers, 5, id, section(head(["X-Upper", "1"])));
+  const fine = (id: number): Buffer => frame(FRAME.headers, 5, id, section(replaced(":path", "/good")));
+  const pause = (): Promise<void> => new Promise((done) => setTimeout(done, 60));
+  const ping = (): Buffer => frame(FRAME.ping, 0, 0, Buffer.alloc(8));
+  const settings = (): Buffer => frame(FRAME.settings, 0, 0);
+  type Sending = () => Buffer[];
+  const cases: readonly (readonly [string, readonly Sending[], number, number])[] = [
+    ["none; the client begins at 1", [() => [fine(1)]], 0, 1],
+    ["none; the client begins at 3", [() => [fine(3)]], 0, 3],
+    ["none; the client begins at 13, after SETTINGS and PING", [() => [settings()], () => [ping(), fine(13)]], 0, 13],
+    ["one, together with the good one", [() => [bad(1), fine(3)]], 1, 3],
+    ["one, a moment before the good one", [() => [bad(1)], () => [fine(3)]], 1, 3],
+    ["one, which has the number 3", [() => [bad(3)], () => [fine(5)]], 1, 5],
+    [
+      "three, with SETTINGS and PING between them",
+      [() => [bad(1), ping()], () => [bad(3), settings()], () => [bad(5), fine(7)]],
+      3,
+      7,
+    ],
+    ["two before, one after", [() => [bad(1), bad(3), fine(5), bad(7), fine(9)]], 3, 9],
+  ];
+  test.each(cases)("%s", async (_what, sendings, count, lastId) => {
+    const { client, parent } = await open();
+    for (const sending of sendings) {
+      client.send(...sending());
+      await pause();
+    }
+    await client.next((f) => f.stream === lastId && (f.flags & 1) === 1);
+    client.socket.destroy();
+    const goods = lastId === 9 ? 2 : 1;
+    const records = await house.recordsWhere((r) => r.parent === parent, count + goods);
+    expect(records.filter((r) => r.kind === "connection").map((r) => r.reason)).toEqual(
+      Array.from({ length: count }, () => "malformed-request"),
+    );
+  });
+
+  test("several, and nothing after them", async () => {
+    const { client, parent } = await open();
+    client.send(bad(1), bad(3));
+    await pause();
+    client.send(bad(5));
+    await house.recordsWhere((r) => r.parent === parent, 3);
+    client.socket.destroy();
+    await house.recordsWhere((r) => r.parent === parent, 3);
+  });
+});
+
 describe("content that is not as long as content-length says never reaches the origin as a whole request", () => {
   const post = (length: number): Buffer =>
     section([[":method", "POST"], ...without(":method", ["content-length", String(length)])]);
