@@ -37,6 +37,8 @@ export interface Query {
   readonly facts: RequestFacts;
   readonly path: string;
   readonly otherPaths: readonly string[] | null;
+  /** As `PathReadings.bare`. */
+  readonly barePaths: readonly string[] | null;
   /** True: whoever asks; to find out whether a credential would help. */
   readonly anybody: boolean;
   readonly now: number;
@@ -60,14 +62,15 @@ export function matchesHead(target: Target, facts: Pick<RequestFacts, "scheme" |
 export function deniesPath(target: Target, query: Query): boolean {
   const { path } = target;
   if (path === null || path(query.path)) return true;
-  return query.otherPaths?.some(path) ?? false;
+  return (query.otherPaths?.some(path) ?? false) || (query.barePaths?.some(path) ?? false);
 }
 
 /** An allow holds when every reading of the path matches. */
 export function allowsPath(target: Target, query: Query): boolean {
   const { path } = target;
   if (path === null) return true;
-  return path(query.path) && (query.otherPaths?.every(path) ?? true);
+  if (!path(query.path) || !(query.otherPaths?.every(path) ?? true)) return false;
+  return query.barePaths === null || query.barePaths.every(path) || (target.pattern.path?.includes(";") ?? false);
 }
 
 /** True when a request to this port could match, whatever its scheme. */

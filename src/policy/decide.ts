@@ -105,7 +105,8 @@ export class CompiledPolicy implements Policy {
     if (host === null) return this.#refused(facts, null, "the host is not a name or an address");
     const now = this.#mayReport ? this.#parts.now() : 0;
     const readings = readPath(facts.path, canonicalPath(facts.path));
-    const query: Query = { facts, path: readings.path, otherPaths: readings.others, anybody: false, now };
+    const { path, others, bare } = readings;
+    const query: Query = { facts, path, otherPaths: others, barePaths: bare, anybody: false, now };
     const deny = this.#denies.first(host, query, denies);
     if (deny !== null) return this.#refused(facts, deny.rule, denyText(deny.rule));
     const allow = this.#allows.first(host, query, allows);

@@ -54,6 +54,7 @@ export function explainRequest(policy: CompiledPolicy, facts: RequestFacts, netw
     facts: seen,
     path: readings.path,
     otherPaths: readings.others,
+    barePaths: readings.bare,
     anybody: false,
     now: policy.now(),
   };

@@ -6,6 +6,11 @@ export interface PathReadings {
   readonly path: string;
   /** Other readings: a deny matches any, an allow must match all. */
   readonly others: readonly string[] | null;
+  /**
+   * The readings of servers that cut parameters off segments (`/admin;x/y` as `/admin/y`; RFC 3986 section 3.3 leaves them to
+   * the server); null: there are none. A deny matches any; an allow must match all, unless its pattern speaks of parameters.
+   */
+  readonly bare: readonly string[] | null;
   /** Why readers disagree dangerously; null: they do not. */
   readonly dangerous: string | null;
   /** True when encoded slashes are all the danger there is. */
@@ -14,6 +19,13 @@ export interface PathReadings {
 
 /** All readings of a path as sent. `canonical` is what `canonicalPath` said of it. */
 export function readPath(sent: string, canonical: CanonicalPath): PathReadings {
+  const readings = withParameters(sent, canonical);
+  if (!readings.path.includes(";")) return { ...readings, bare: null };
+  const all = [readings.path, ...(readings.others ?? [])];
+  return { ...readings, bare: all.map((path) => path.replace(/;[^/]*/g, "")) };
+}
+
+function withParameters(sent: string, canonical: CanonicalPath): Omit<PathReadings, "bare"> {
   const { path, merged, dangerous } = canonical;
   if (dangerous === null) {
     return { path, others: merged === null ? null : [merged], dangerous: null, slashesOnly: false };
