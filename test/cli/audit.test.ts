@@ -1,6 +1,6 @@
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -266,6 +266,30 @@ test("the uninspected share is of all bytes, those of WebSockets too", async () 
   store.close();
   const { out } = await auditIn(folder, "stats", "--json");
   expect(JSON.parse(out).uninspected).toEqual({ records: 1, sent: 0, received: 10, share: 1 / 4 });
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("an export that cannot be written whole leaves nothing, and one whose reader has had enough is no failure", async () => {
+  const folder = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
+  const store = new AuditStore(folder);
+  const path = `/${"x".repeat(2_000)}`;
+  store.append(
+    Array.from({ length: 200 }, () => entryOf(aRecord({ path }))),
+    { file: 0, offset: 0 },
+  );
+  store.close();
+  const ours = `"${process.execPath}" --import tsx "${MAIN}" audit export --data "${folder}"`;
+  const sh = (script: string) =>
+    new Promise<{ code: number; err: string }>((resolve) => {
+      execFile("bash", ["-c", script], (error, _out, err) =>
+        resolve({ code: error === null ? 0 : Number(error.code), err }),
+      );
+    });
+  const out = join(folder, "part.jsonl");
+  const full = await sh(`trap '' XFSZ; ulimit -f 100; exec ${ours} --out "${out}"`);
+  expect(full).toMatchObject({ code: 2, err: expect.stringMatching(/EFBIG|too large/i) });
+  expect(existsSync(out)).toBe(false);
+  expect(await sh(`set -o pipefail; ${ours} | head -n 1`)).toEqual({ code: 0, err: "" });
   rmSync(folder, { recursive: true, force: true });
 });
 

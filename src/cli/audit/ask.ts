@@ -1,5 +1,5 @@
 // `audit query`, `tail`, `show` and `export`: records out of the log.
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, readFileSync, unlinkSync, writeSync } from "node:fs";
 import { CSV_HEAD, csvLine } from "../../audit/csv.ts";
 import { HAR_TAIL, harEntry, harHead } from "../../audit/har.ts";
 import type { Filter } from "../../audit/query.ts";
@@ -129,18 +129,34 @@ export interface ExportFlags extends FilterFlags {
   readonly out?: string;
 }
 
-/** All that match, oldest first, streamed to a file (made new, 0600) or to standard output. */
+/** All that match, oldest first, streamed to a file (made new, 0600; whole or not there) or to standard output. */
 export const exportLog = (flags: ExportFlags): Promise<void> =>
   withReader(flags, (reader) => {
     const filter = filterOf(flags, Date.now());
-    const fd = flags.out === undefined ? 1 : openOut(flags.out);
+    const { out, format } = flags;
+    if (out === undefined)
+      return void toStandardOutput(() => writeAll(reader, filter, format, (t) => writeFully(1, t)));
+    const fd = openOut(out);
     try {
-      const count = writeAll(reader, filter, flags.format, (text) => writeFully(fd, text));
-      if (flags.out !== undefined) notice(`${count} records written to ${safeText(flags.out)}`);
+      const count = writeAll(reader, filter, format, (text) => writeFully(fd, text));
+      notice(`${count} records written to ${safeText(out)}`);
+    } catch (error) {
+      // A part could pass for the whole.
+      unlinkSync(out);
+      throw new CommandError(`--out ${out}: ${(error as Error).message}`);
     } finally {
-      if (fd !== 1) closeSync(fd);
+      closeSync(fd);
     }
   });
+
+/** Whoever reads may have had enough (`| head`): that is no failure. */
+function toStandardOutput(write: () => void): void {
+  try {
+    write();
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EPIPE") throw error;
+  }
+}
 
 function openOut(file: string): number {
   try {
