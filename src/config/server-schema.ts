@@ -36,7 +36,12 @@ export const serverSchema = section(
       .enum(["optional", "required"])
       .default("optional")
       .describe("required: every anonymous request is answered 407."),
-    opaque: z.enum(["deny", "tunnel"]).default("deny").describe("What is neither TLS nor HTTP inside CONNECT."),
+    opaque: z
+      .enum(["deny", "tunnel"])
+      .default("deny")
+      .describe(
+        "What is neither TLS nor HTTP inside CONNECT. With tunnel it passes where a rule without methods, paths, redirect and blocking content (or the default) allows the host.",
+      ),
     hints: z.enum(["full", "id-only"]).default("full").describe("id-only: refusals do not name the rule."),
     "strict-host": z
       .boolean()

@@ -63,6 +63,9 @@ const deniesSome = (t: Target, q: ConnectQuery): boolean =>
   !isReporting(t.rule, q.now) && includesClient(t.rule, q.facts.client) && couldMatchPort(t.pattern, q.facts.port);
 const couldAllow = (t: Target, q: ConnectQuery): boolean =>
   (q.anybody || includesClient(t.rule, q.facts.client)) && couldMatchPort(t.pattern, q.facts.port);
+/** Everything to this authority is allowed, whatever it is. */
+const allowsAll = (t: Target, q: ConnectQuery): boolean =>
+  t.pattern.methods === null && t.pattern.path === null && couldAllowInside(t, q);
 const couldAllowInside = (t: Target, q: ConnectQuery): boolean => t.rule.tunnel === null && couldAllow(t, q);
 
 /** A compiled policy that can also explain itself. Made by `compilePolicy`. */
@@ -135,18 +138,21 @@ export class CompiledPolicy implements Policy {
     const would = this.#mayReport ? this.#denies.first(host, query, wouldDenyAll) : null;
     const outcome = would === null ? "allow" : "would-deny";
     const allow = this.#allows.first(host, query, couldAllow);
+    const whole = this.#allows.first(host, query, allowsAll)?.rule.plan ?? null;
+    const opaque = whole ?? (this.#defaultPasses(now) ? this.defaults : null);
     if (allow !== null) {
       const { rule } = allow;
-      if (rule.tunnel === null) return intercept(outcome, would?.rule.id ?? rule.id, rule.plan);
+      if (rule.tunnel === null) return intercept(outcome, would?.rule.id ?? rule.id, rule.plan, opaque);
       // A deny that speaks of methods or paths can only be kept by looking inside.
       if (this.#denies.first(host, query, deniesSome) === null) {
         return tunnelled(outcome, would?.rule.id ?? rule.id, rule.tunnel, rule.plan);
       }
       const inside = this.#allows.first(host, query, couldAllowInside);
-      if (inside !== null) return intercept(outcome, would?.rule.id ?? rule.id, inside.rule.plan);
+      if (inside !== null) return intercept(outcome, would?.rule.id ?? rule.id, inside.rule.plan, opaque);
     }
-    if (this.defaultAction === "allow") return intercept(outcome, would?.rule.id ?? null, this.defaults);
-    if (now < this.#parts.defaultReportUntil) return intercept("would-deny", would?.rule.id ?? null, this.defaults);
+    if (this.defaultAction === "allow") return intercept(outcome, would?.rule.id ?? null, this.defaults, opaque);
+    if (now < this.#parts.defaultReportUntil)
+      return intercept("would-deny", would?.rule.id ?? null, this.defaults, opaque);
     const wants = facts.client === null && this.#allows.first(host, { ...query, anybody: true }, couldAllow) !== null;
     return this.#refusedConnect(facts, null, allow === null ? null : tunnelText(allow.rule), wants);
   }
@@ -185,6 +191,7 @@ export class CompiledPolicy implements Policy {
       message: refusalText(`CONNECT ${authorityText(facts)}`, facts.client, why, wantsCredential),
       tunnel: null,
       plan: rule?.plan ?? this.defaults,
+      opaque: null,
     });
   }
 }
@@ -195,11 +202,11 @@ const allowed = (outcome: Outcome, rule: string | null, plan: Plan): Decision =>
 /** The answer of an allow rule when nothing else is to be said. */
 export const allowedBy = (id: string, plan: Plan): Decision => allowed("allow", id, plan);
 
-const intercept = (outcome: Outcome, rule: string | null, plan: Plan): ConnectDecision =>
-  Object.freeze({ kind: "intercept", outcome, rule, reason: null, message: "", tunnel: null, plan });
+const intercept = (outcome: Outcome, rule: string | null, plan: Plan, opaque: Plan | null): ConnectDecision =>
+  Object.freeze({ kind: "intercept", outcome, rule, reason: null, message: "", tunnel: null, plan, opaque });
 
 const tunnelled = (outcome: Outcome, rule: string, tunnel: TunnelPlan, plan: Plan): ConnectDecision =>
-  Object.freeze({ kind: "tunnel", outcome, rule, reason: null, message: "", tunnel, plan });
+  Object.freeze({ kind: "tunnel", outcome, rule, reason: null, message: "", tunnel, plan, opaque: null });
 
 const denyText = (rule: CompiledRule): string =>
   `rule ${rule.id} denies it${rule.why === null ? "" : ` (${rule.why})`}`;

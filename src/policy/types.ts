@@ -128,6 +128,11 @@ export interface ConnectDecision {
   readonly message: string;
   /** Set when kind is `tunnel`. */
   readonly tunnel: TunnelPlan | null;
+  /**
+   * The plan for what is neither TLS nor HTTP inside an opened CONNECT: of the first rule that allows everything to this
+   * authority, or the defaults. Null: only some methods or paths are allowed, which such bytes cannot keep.
+   */
+  readonly opaque: Plan | null;
   /** The plan of the rule (its `via`, `to`), or the defaults. Requests inside an opened CONNECT get their own. */
   readonly plan: Plan;
 }

@@ -397,6 +397,31 @@ describe("decide", () => {
   });
 });
 
+describe("what is neither TLS nor HTTP inside CONNECT", () => {
+  const opaqueOf = (rules: RuleDocument[], setup: Setup = {}) => {
+    const policy = policyOf(rules, setup);
+    const { opaque } = policy.decideConnect(connect("a.example"));
+    const at = policy.rules.findIndex((rule) => rule.plan === opaque);
+    return at >= 0 ? (policy.rules[at]?.id ?? null) : opaque === policy.defaults ? "defaults" : opaque;
+  };
+  it.each<[string, RuleDocument[], Setup, string | null]>([
+    ["goes by the first rule that allows everything", [allow("g", "GET a.example"), allow("r", "a.example")], {}, "r"],
+    ["not by one that allows some methods", [allow("g", "GET a.example")], {}, null],
+    ["not by one that allows some paths", [allow("g", "a.example/x")], {}, null],
+    [
+      "not by a tunnel rule, which would have tunnelled",
+      [allow("g", "GET a.example"), allow("t", "a.example", { tunnel })],
+      {},
+      null,
+    ],
+    ["by the default where that allows", [allow("g", "GET a.example")], OPEN, "defaults"],
+    ["by the default in report mode", [], { defaults: { mode: "report" } }, "defaults"],
+    ["not where CONNECT is refused", [deny("d", "a.example")], OPEN, null],
+  ])("%s", (_what, rules, setup, expected) => {
+    expect(opaqueOf(rules, setup)).toBe(expected);
+  });
+});
+
 describe("decideConnect", () => {
   it.each(CONNECTS)("%s", (_, rules, expected, setup, port, client) => {
     const decision = policyOf(rules, setup).decideConnect(connect("a.example", port, client ?? null));

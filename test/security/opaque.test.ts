@@ -116,7 +116,8 @@ describe("`opaque: tunnel` and what the rule of the host wants", () => {
       policy: `server: { opaque: tunnel, header-timeout: 1s }
 network: { allow: [127.0.0.0/8] }
 rules:
-${rule("through", `via: "http://127.0.0.1:${next.port}"`)}${rule("elsewhere", 'redirect: { to: "https://a.example" }')}${rule("looked-at", "content: [{ block: { text: jewels } }]")}${rule("told", "content: [{ report: { text: jewels } }]")}${rule("small", "limits: { request: 10B }")}`,
+${rule("through", `via: "http://127.0.0.1:${next.port}"`)}${rule("elsewhere", 'redirect: { to: "https://a.example" }')}${rule("looked-at", "content: [{ block: { text: jewels } }]")}${rule("told", "content: [{ report: { text: jewels } }]")}${rule("small", "limits: { request: 10B }")}  - { id: some, allow: ["GET http://some.localhost:${origin.port}", "http://some.localhost:${origin.port}/x"] }
+`,
     });
   });
   afterAll(async () => {
@@ -140,7 +141,7 @@ ${rule("through", `via: "http://127.0.0.1:${next.port}"`)}${rule("elsewhere", 'r
     expect((await recordOf("through"))?.origin?.via).toBe(`http://127.0.0.1:${next.port}`);
   });
 
-  test.each(["elsewhere", "looked-at"])("a rule that cannot be kept without HTTP refuses: %s", async (name) => {
+  test.each(["elsewhere", "looked-at", "some"])("a rule that cannot be kept without HTTP refuses: %s", async (name) => {
     const client = await opaque(name);
     expect(await client.closed()).not.toBe("open");
     expect(await recordOf(name)).toMatchObject({ decision: "deny", reason: "opaque-protocol" });

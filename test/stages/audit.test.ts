@@ -67,6 +67,7 @@ const POLICY: Policy = {
     reason: null,
     message: "",
     tunnel: null,
+    opaque: null,
     plan: plan({}),
   }),
 };

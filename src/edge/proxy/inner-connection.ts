@@ -86,14 +86,14 @@ export class InnerConnection {
       );
     }
     const { decision } = this.connect;
-    if (decision !== null && wantsHttp(decision.plan)) {
-      return this.fail(
-        "opaque-protocol",
-        `neither TLS nor HTTP, and rule ${decision.rule} redirects or looks at content`,
-      );
+    const plan = decision?.opaque ?? null;
+    if (plan === null || wantsHttp(plan)) {
+      const why = plan === null ? "only some methods or paths are allowed" : "its rule redirects or looks at content";
+      return this.fail("opaque-protocol", `neither TLS nor HTTP inside CONNECT, and ${why}`);
     }
     this.leave();
-    opaqueTunnel(this.connect, this.socket, this.held);
+    this.socket.pause(); // until there is somebody to read, however it came here
+    opaqueTunnel(this.connect, plan, this.socket, this.held);
   }
 
   // ---- TLS ------------------------------------------------------------------------------------------------------------

@@ -1,13 +1,14 @@
 // Blind tunnels: TLS that the policy does not open. The client's SNI is still read and compared before a byte of it goes
 // on; bytes are counted and limited; the record is written when the tunnel ends.
 import type net from "node:net";
+import type { Duplex } from "node:stream";
 import { connectRecord } from "../../audit/build.ts";
 import type { BodyRecord, OriginRecord, Timings } from "../../audit/record.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Destination } from "../../http/messages.ts";
 import { originText } from "../../http/target.ts";
 import { viaEntry, withVia } from "../../http/via.ts";
-import type { ConnectDecision, NextProxy, TunnelPlan } from "../../policy/types.ts";
+import type { ConnectDecision, NextProxy, Plan, TunnelPlan } from "../../policy/types.ts";
 import { asProxyError, type ProxyError, type Reason } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { BlindRelay } from "./blind-relay.ts";
@@ -46,10 +47,10 @@ export function openTunnel(connect: Connect, decision: ConnectDecision): void {
 }
 
 /** `server.opaque: tunnel`: what is neither TLS nor HTTP inside an opened CONNECT. The CONNECT has its record; this is another. */
-export function opaqueTunnel(connect: Connect, socket: net.Socket, rest: Buffer): void {
-  const decision = connect.decision as ConnectDecision;
-  const { limits } = decision.plan;
-  const plan: TunnelPlan = {
+export function opaqueTunnel(connect: Connect, plan: Plan, socket: net.Socket, rest: Buffer): void {
+  const decision = { ...(connect.decision as ConnectDecision), plan };
+  const { limits } = plan;
+  const bounds: TunnelPlan = {
     reason: "opaque",
     bytesOut: limits.request,
     bytesIn: limits.response,
@@ -57,7 +58,7 @@ export function opaqueTunnel(connect: Connect, socket: net.Socket, rest: Buffer)
     idle: limits.idle,
     withoutSni: "allow",
   };
-  new Tunnel(connect, plan, decision, true).dial((route) => ({
+  new Tunnel(connect, bounds, decision, true).dial((route) => ({
     client: socket,
     rest,
     route,
@@ -150,8 +151,15 @@ class Tunnel {
   /** Holds the client's bytes until its ClientHello is whole and its SNI is the name that was allowed. */
   private hello(client: net.Socket, rest: Buffer, origin: RawConnection): void {
     const { services } = this.connect.conn;
+    client.on("error", destroyThis);
+    origin.socket.on("error", destroyThis);
+    // A server that speaks first is waited for only where the rule allows what is not TLS.
+    if (this.inner || (this.plan.withoutSni === "allow" && rest.length === 0)) {
+      client.pause();
+      return this.join(client, rest, origin);
+    }
     const reader = services.tunnels.helloReader();
-    let held: Buffer = Buffer.alloc(0);
+    let held: Buffer = NO_BYTES;
     const stop = (): void => {
       client.off("data", onData).off("close", onClose).off("end", onClose);
       this.deadline?.stop();
@@ -191,13 +199,6 @@ class Tunnel {
       { expire: () => end("request-timeout", "no ClientHello in time") },
       services.settings.headerTimeout,
     );
-    client.on("error", () => client.destroy());
-    origin.socket.on("error", () => origin.socket.destroy());
-    // A server that speaks first is waited for only where the rule allows what is not TLS.
-    if (this.inner || (this.plan.withoutSni === "allow" && rest.length === 0)) {
-      held = rest;
-      return join();
-    }
     client.on("data", onData).on("close", onClose).on("end", onClose);
     if (rest.length > 0) onData(rest);
     if (client.listenerCount("data") > 0) client.resume();
@@ -254,18 +255,18 @@ class Tunnel {
     take: (chunk: Uint8Array) => boolean,
     refuse: BlindRelay["refuse"],
   ): void {
-    let seen: Buffer | null = Buffer.from(passed);
-    let held: Buffer = Buffer.alloc(0);
+    let seen: Buffer | null = passed.length === 0 ? NO_BYTES : Buffer.from(passed);
+    let held: Buffer = NO_BYTES;
     const reader = this.connect.conn.services.tunnels.helloReader();
     client.on("data", (b: Buffer) => {
       if (seen === null) return take(b) || client.pause();
-      const all = Buffer.concat([seen, held, b]);
-      held = Buffer.concat([held, b]);
+      held = held.length === 0 ? b : Buffer.concat([held, b]);
+      const all = seen.length === 0 ? held : Buffer.concat([seen, held]);
       const fault = this.lateFault(all, b, reader);
       if (fault === undefined) return;
       if (fault !== null) return refuse(...fault);
       const next = held;
-      held = Buffer.alloc(0);
+      held = NO_BYTES;
       seen = this.inner && !isSettled(all) ? all : null;
       if (!take(next)) client.pause();
     });
@@ -303,14 +304,21 @@ class Tunnel {
     const { connect, decision, route } = this;
     const { services } = connect.conn;
     const refused = reason !== null && REFUSALS.has(reason);
-    const origin: OriginRecord | null =
-      route === null ? null : { ...route.record, to: decision.plan.to === null ? null : originText(decision.plan.to) };
+    const to = decision.plan.to === null ? null : originText(decision.plan.to);
+    const origin: OriginRecord | null = route === null || to === null ? (route?.record ?? null) : { ...route.record, to };
     const timings: Partial<Timings> = route === null ? {} : { dns: route.timings.dns, connect: route.timings.connect };
     const facts = connect.facts();
     services.sink.append(
       connectRecord({
-        ...facts,
-        ...(this.inner ? { id: newId(services.clock.now()), parent: connect.id } : {}),
+        id: this.inner ? newId(services.clock.now()) : facts.id,
+        parent: this.inner ? connect.id : null,
+        at: facts.at,
+        client: facts.client,
+        address: facts.address,
+        authority: facts.authority,
+        rule: facts.rule,
+        clientProtocol: facts.clientProtocol,
+        total: facts.total,
         decision: refused ? "deny" : decision.outcome,
         reason: reason ?? decision.reason,
         status: this.answered ? 200 : null,
@@ -329,4 +337,9 @@ class Tunnel {
 }
 
 const REFUSALS: ReadonlySet<Reason> = new Set(["misdirected", "tunnel-limit", "request-timeout", "opaque-protocol"]);
+const NO_BYTES = Buffer.alloc(0);
+// Shared by all tunnels.
+function destroyThis(this: Duplex): void {
+  this.destroy();
+}
 const NOTHING: BodyRecord = { bytes: 0, sha256: "", complete: true };
