@@ -2,6 +2,7 @@
 import type { OpenRequest, OriginEvents } from "../../exchange/sides.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import type { Again } from "./h2/origin-stream.ts";
+import { Replay } from "./h2/replay.ts";
 
 /** One request that wants a connection. It may be sent a second time where the first cannot have mattered. */
 export class Opening {
@@ -23,17 +24,20 @@ export class Opening {
   /** The connection that it was sent on, when that was one that waited in the pool. */
   connection: { abort(): void } | null = null;
   private tried = false;
+  /** The beginning of the content, where it may have to go out once more. */
+  private readonly replay: Replay | null;
 
   constructor(request: OpenRequest, events: OriginEvents, via: NextProxy | null, safeMethod: boolean) {
     const { received, forward } = request.exchange;
     this.request = request;
-    this.events = events;
     this.via = via;
     this.upgrade = request.upgrade !== null;
     this.safe = request.length === 0 && safeMethod && !this.upgrade;
     const clear = received.scheme === "http" && forward.scheme === "http" && via === null;
     this.priorKnowledge = received.version === "2" && clear;
     this.prefersHttp2 = received.version === "2" && (forward.scheme === "https" || clear);
+    this.replay = this.prefersHttp2 && request.length !== 0 ? new Replay(events) : null;
+    this.events = this.replay ?? events;
   }
 
   /** Part of the pool's key: what was negotiated for one flavour may not suit another. */
@@ -47,9 +51,10 @@ export class Opening {
     return this.prefersHttp2 ? ["h2", "http/1.1"] : ["http/1.1", "h2"];
   }
 
-  /** Once, and only a request whose content is not on its way already. */
+  /** Once; with content only what was certainly not processed, while all of the content is still here. */
   mayGoAgain(why: Again): boolean {
-    if (this.tried || this.abandoned || this.request.length !== 0) return false;
+    if (this.tried || this.abandoned) return false;
+    if (this.request.length !== 0 && (why !== "refused" || this.replay?.rewind() !== true)) return false;
     if (why === "stale" && !this.safe) return false;
     this.tried = true;
     return true;

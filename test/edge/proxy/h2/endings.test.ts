@@ -239,7 +239,18 @@ describe("T4: what the origin did not process is sent once more, where that is s
     ["GET, refused once", "GET", null, 1, (s: ServerHttp2Stream) => s.close(7), 200, 2],
     ["GET, refused twice", "GET", null, 2, (s: ServerHttp2Stream) => s.close(7), 502, 2],
     ["DELETE without content, refused", "DELETE", null, 1, (s: ServerHttp2Stream) => s.close(7), 200, 2],
-    ["POST with content, refused", "POST", "x", 1, (s: ServerHttp2Stream) => s.close(7), 502, 1],
+    ["POST with content, refused", "POST", "x", 1, (s: ServerHttp2Stream) => s.close(7), 200, 2],
+    ["POST with content, refused twice", "POST", "x", 2, (s: ServerHttp2Stream) => s.close(7), 502, 2],
+    [
+      "POST with much content, refused at once",
+      "POST",
+      "x".repeat(60_000),
+      1,
+      (s: ServerHttp2Stream) => s.close(7),
+      200,
+      2,
+    ],
+    ["POST with content, reset with another code", "POST", "x", 1, (s: ServerHttp2Stream) => s.close(8), 502, 1],
     ["GET, reset with another code", "GET", null, 1, (s: ServerHttp2Stream) => s.close(8), 502, 1],
   ] as const)("%s", async (_what, method, content, times, fault, status, requests) => {
     const origin = await opened(startH2Origin(refusing(fault, times), leaf));
@@ -250,9 +261,66 @@ describe("T4: what the origin did not process is sent once more, where that is s
     session.close();
     const [record] = await house.recordsWhere((r) => r.kind === "exchange" && r.port === origin.port);
     if (requests === 2) expect(record?.notes).toContain("retried:refused");
+    if (requests === 2 && status === 200) expect(origin.seen[1]?.content.toString()).toBe(content ?? "");
   });
 
-  test("GOAWAY below a stream: it is sent again on another session", async () => {
+  test("content that is still coming goes on where it was, trailers too", async () => {
+    const origin = await opened(
+      startH2Origin((stream, seen, n) => {
+        if (n > 0) return answering({}, "ok")(stream, seen, n);
+        let bytes = 0;
+        stream.on("data", (b: Buffer) => {
+          bytes += b.length;
+          if (bytes === 1_000) stream.close(7);
+        });
+      }, leaf),
+    );
+    const session = await sessionThrough(house.port, at(origin), house.ca);
+    const stream = session.request({ ":method": "POST", ":path": "/" }, { endStream: false, waitForTrailers: true });
+    stream.on("wantTrailers", () => stream.sendTrailers({ "x-sum": "7" }));
+    const answer = answerOf(stream);
+    const piece = Buffer.alloc(1_000, "y");
+    for (let i = 0; i < 300; i++) {
+      stream.write(piece);
+      if (i < 20) await new Promise((done) => setTimeout(done, 5));
+    }
+    stream.end();
+    expect((await answer).status).toBe(200);
+    expect(origin.seen).toHaveLength(2);
+    expect(origin.seen[1]?.content.equals(Buffer.alloc(300_000, "y"))).toBe(true);
+    expect(origin.seen[1]?.trailers?.["x-sum"]).toBe("7");
+    session.close();
+    const [record] = await house.recordsWhere((r) => r.kind === "exchange" && r.port === origin.port);
+    expect(record).toMatchObject({ status: 200, sent: { bytes: 300_000, complete: true } });
+  });
+
+  test.each([
+    ["the origin has begun to answer", 1_000, true],
+    ["more was sent than is kept", 200_000, false],
+  ] as const)("not when %s", async (_what, size, answers) => {
+    const origin = await opened(
+      startH2Origin((stream) => {
+        let bytes = 0;
+        stream.on("data", (b: Buffer) => {
+          bytes += b.length;
+          if (bytes < size) return;
+          if (answers) stream.additionalHeaders({ ":status": 103 });
+          setTimeout(() => stream.close(7), 50);
+        });
+      }, leaf),
+    );
+    const session = await sessionThrough(house.port, at(origin), house.ca);
+    const stream = session.request({ ":method": "POST", ":path": "/" }, { endStream: false });
+    stream.write(Buffer.alloc(size));
+    expect((await answerOf(stream)).status).toBe(502);
+    expect(origin.seen).toHaveLength(1);
+    session.close();
+  });
+
+  test.each([
+    ["GET", null],
+    ["POST", "content"],
+  ] as const)("GOAWAY below a stream: %s is sent again on another session", async (method, content) => {
     const origin = await opened(
       startH2Origin((stream, seen, n) => {
         if (n === 1) stream.session?.goaway(0, 1);
@@ -261,8 +329,9 @@ describe("T4: what the origin did not process is sent once more, where that is s
     );
     const session = await sessionThrough(house.port, at(origin), house.ca);
     expect((await ask(session, { ":path": "/1" })).status).toBe(200);
-    expect((await ask(session, { ":path": "/2" })).status).toBe(200);
+    expect((await ask(session, { ":path": "/2", ":method": method }, content)).status).toBe(200);
     expect(origin.seen.map((s) => s.headers[":path"])).toEqual(["/1", "/2", "/2"]);
+    expect(origin.seen[2]?.content.toString()).toBe(content ?? "");
     session.close();
   });
 
