@@ -1,4 +1,5 @@
 // `sallyport policy check|explain|test|schema`: what a policy file says, before it decides anything.
+import { METHODS } from "node:http";
 import { Command } from "commander";
 import { policyJsonSchema } from "../config/describe.ts";
 import { loadConfig } from "../config/load.ts";
@@ -92,6 +93,10 @@ async function explain(method: string, url: string, options: Options): Promise<v
     throw new CommandError(
       `no client is called ${as} (${config.clients.map((c) => c.name).join(", ") || "there are none"})`,
     );
+  }
+  if (!METHODS.includes(method)) {
+    const meant = METHODS.includes(method.toUpperCase()) ? `: did you mean ${method.toUpperCase()}?` : "";
+    throw new CommandError(`${method} is no method that goes on, and is answered 501${meant}`);
   }
   const facts = factsOf(method, url, as ?? null);
   if (facts === null) throw new CommandError(`${method} ${url} is not METHOD URL, such as GET https://example.com/`);

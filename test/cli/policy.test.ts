@@ -66,6 +66,9 @@ describe("policy", { timeout: 60_000 }, () => {
     }
     const wrong = await policy("explain", "GET", "api.github.com", ...c);
     expect(wrong).toMatchObject({ code: 2 });
+    const lower = await policy("explain", "get", "https://api.github.com/", ...c);
+    expect(lower).toMatchObject({ code: 2 });
+    expect(lower.err).toContain("did you mean GET?");
     const nobody = await policy("explain", "GET", "https://a.example/", "--as", "nobody", ...c);
     expect(nobody.err).toMatch(/no client is called nobody \(github-mcp\)/);
   });

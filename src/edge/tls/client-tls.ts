@@ -1,21 +1,9 @@
 // TLS with clients: ended inside CONNECT with a leaf for the host, and on the proxy port itself.
-import type { SecureContext, TLSSocket, TLSSocketOptions, TlsOptions } from "node:tls";
+import type { TLSSocket, TlsOptions } from "node:tls";
 import { createSecureContext } from "node:tls";
 import { ProxyError } from "../../shared/errors.ts";
 import { peerCertificate } from "./peer-certificate.ts";
 import { MAX_VERSION, MIN_VERSION, SERVER_CIPHERS, SERVER_OPTIONS } from "./tls-suites.ts";
-
-/**
- * Options for `new tls.TLSSocket(socket, …)` inside CONNECT. `context` from the leaf cache; `alpn` in our order of
- * preference. A client that offers ALPN without any of them gets the alert no_application_protocol (RFC 7301 section 3.2);
- * one that offers none gets none.
- */
-export const interceptOptions = (context: SecureContext, alpn: string[]): TLSSocketOptions => ({
-  isServer: true,
-  secureContext: context,
-  ALPNProtocols: alpn,
-  requestCert: false,
-});
 
 /** `server.tls`. */
 export interface ProxyPortTls {

@@ -3,12 +3,7 @@ import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { type ConnectionOptions, connect, createSecureContext, createServer, TLSSocket } from "node:tls";
 import { describe, expect, test } from "vitest";
 import { basicConstraints, leafKeyUsage, subjectAltName } from "../../../src/edge/tls/certificate-writer.ts";
-import {
-  type ClientCertificateFacts,
-  clientCertificate,
-  interceptOptions,
-  proxyPortTls,
-} from "../../../src/edge/tls/client-tls.ts";
+import { type ClientCertificateFacts, clientCertificate, proxyPortTls } from "../../../src/edge/tls/client-tls.ts";
 import { classifyClientTlsError, clientTlsHint } from "../../../src/edge/tls/tls-errors.ts";
 import { clientAuth, DAY, ecKey, issue, issueCa, issueLeaf } from "./issue.ts";
 
@@ -23,7 +18,7 @@ async function failure(client: (port: number) => void): Promise<Error> {
     seen = resolve;
   });
   const server = createTcpServer((socket) => {
-    const tls = new TLSSocket(socket, interceptOptions(context, ["http/1.1"]));
+    const tls = new TLSSocket(socket, { isServer: true, secureContext: context, ALPNProtocols: ["http/1.1"] });
     tls.on("error", seen);
     tls.on("close", () => seen(Object.assign(new Error("closed"), { code: "ECONNRESET" })));
     tls.resume();

@@ -6,7 +6,6 @@ import { join } from "node:path";
 import { type ConnectionOptions, connect, type SecureContext, TLSSocket } from "node:tls";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Ca, openCa } from "../../../src/edge/tls/ca.ts";
-import { interceptOptions } from "../../../src/edge/tls/client-tls.ts";
 import { LeafCache } from "../../../src/edge/tls/leaf-cache.ts";
 import { DAY } from "./issue.ts";
 
@@ -80,7 +79,7 @@ describe("the leaf cache", () => {
 /** A server that ends TLS as the proxy does inside CONNECT, with one context. */
 async function intercepting(context: SecureContext, alpn = ["http/1.1"]): Promise<Server & { port: number }> {
   const server = createServer((socket: Socket) => {
-    const tls = new TLSSocket(socket, interceptOptions(context, alpn));
+    const tls = new TLSSocket(socket, { isServer: true, secureContext: context, ALPNProtocols: alpn });
     tls.on("error", () => {});
     tls.on("secure", () => tls.write("hello"));
   });
