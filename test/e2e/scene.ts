@@ -1,17 +1,13 @@
 // A stage for tables of cases: one house, a name server, a plain and a TLS origin whose scripts are chosen by the path.
 // Every case runs on every way into the house, from a source address of its own, so that its records can be told apart;
 // all cases run at once, and each is judged when the log has settled.
-import { mkdtempSync, writeFileSync } from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
 import type { AuditRecord } from "../../src/audit/record.ts";
-import { startHouse } from "../../src/roles/house.ts";
 import { TestCa } from "../support/certificates.ts";
 import { type DnsAnswer, startDns, type TestDns } from "../support/dns.ts";
-import { OPEN_POLICY, TestHouse } from "../support/house.ts";
+import { OPEN_POLICY, startTestHouse, type TestHouse } from "../support/house.ts";
 import { type OriginScript, origins, type RawOrigin, startRawOrigin } from "../support/origin.ts";
 import { type Ending, RawConnection, type RawResponse } from "../support/raw-client.ts";
 
@@ -179,26 +175,13 @@ export async function startScene(
   return new Scene(house, dns, plain, secure, originCa, scripts);
 }
 
-export async function startSceneHouse(made: SceneOptions, originCa: TestCa, dns: TestDns): Promise<TestHouse> {
-  const dir = mkdtempSync(join(tmpdir(), "sallyport-e2e-"));
-  writeFileSync(join(dir, "roots.pem"), originCa.cert);
-  const policy = made.policy ?? OPEN_POLICY;
-  const trust = /^tls:/m.test(policy) ? "" : "tls: { roots: [roots.pem] }\n";
-  writeFileSync(join(dir, "policy.yaml"), `version: 1\n${trust}${policy}`);
-  const house = await startHouse({
-    configFiles: [join(dir, "policy.yaml")],
-    flags: {
-      listen: "127.0.0.1:0",
-      admin: "127.0.0.1:0",
-      data: join(dir, "data"),
-      ca: join(dir, "ca"),
-      logLevel: "error",
-    },
-    env: { ...process.env, ...made.env },
+export const startSceneHouse = (made: SceneOptions, originCa: TestCa, dns: TestDns): Promise<TestHouse> =>
+  startTestHouse({
+    policy: made.policy ?? OPEN_POLICY,
+    roots: originCa.cert,
+    env: made.env ?? {},
     resolver: { servers: [dns.server], deadline: 1_500 },
   });
-  return new TestHouse(dir, house);
-}
 
 // ---- tables -----------------------------------------------------------------------------------------------------------
 

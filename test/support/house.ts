@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
+import type { ResolverOptions } from "../../src/edge/net/resolver.ts";
 import { type House, startHouse } from "../../src/roles/house.ts";
 
 export interface TestHouseOptions {
@@ -14,6 +15,8 @@ export interface TestHouseOptions {
   /** PEM of roots that origins are verified against, beside the system's. */
   readonly roots?: string;
   readonly env?: Record<string, string>;
+  /** How names are resolved; the system's way by default. */
+  readonly resolver?: ResolverOptions;
 }
 
 /** Everything allowed and loopback open: for tests that are about something else. */
@@ -74,10 +77,10 @@ export class TestHouse {
 
 export async function startTestHouse(options: TestHouseOptions = {}): Promise<TestHouse> {
   const dir = mkdtempSync(join(tmpdir(), "sallyport-test-"));
-  const roots = join(dir, "roots.pem");
-  if (options.roots !== undefined) writeFileSync(roots, options.roots);
-  const tls = options.roots === undefined ? "" : `tls: { roots: [${roots}] }\n`;
-  writeFileSync(join(dir, "policy.yaml"), `version: 1\n${tls}${options.policy ?? OPEN_POLICY}`);
+  const policy = options.policy ?? OPEN_POLICY;
+  if (options.roots !== undefined) writeFileSync(join(dir, "roots.pem"), options.roots);
+  const tls = options.roots === undefined || /^tls:/m.test(policy) ? "" : "tls: { roots: [roots.pem] }\n";
+  writeFileSync(join(dir, "policy.yaml"), `version: 1\n${tls}${policy}`);
   const house = await startHouse({
     configFiles: [join(dir, "policy.yaml")],
     flags: {
@@ -88,6 +91,7 @@ export async function startTestHouse(options: TestHouseOptions = {}): Promise<Te
       logLevel: "error",
     },
     env: { ...process.env, ...options.env },
+    ...(options.resolver === undefined ? {} : { resolver: options.resolver }),
   });
   return new TestHouse(dir, house);
 }
