@@ -3,6 +3,7 @@
 import { configMarkdown, policyJsonSchema } from "../src/config/describe.ts";
 import { type Party, REASONS, type ReasonSpec } from "../src/shared/errors.ts";
 import { commandsMarkdown } from "./command-docs.ts";
+import { metricsMarkdown } from "./metric-docs.ts";
 
 /** Path in the repository to text. */
 export async function generatedDocs(): Promise<Record<string, string>> {
@@ -10,6 +11,7 @@ export async function generatedDocs(): Promise<Record<string, string>> {
     "docs/errors.md": errorsMarkdown(),
     "docs/config.md": ending(configMarkdown()),
     "docs/commands.md": ending(await commandsMarkdown()),
+    "docs/metrics.md": ending(await metricsMarkdown()),
     "policies/policy.schema.json": ending(JSON.stringify(policyJsonSchema(), null, 2)),
   };
 }
