@@ -43,23 +43,26 @@ interface Where {
   readonly path: string | null;
 }
 
-const NOWHERE: Where = { method: null, scheme: null, host: null, port: null, path: null };
-
 /** A CONNECT, whatever came of it: refused, intercepted (recorded when it closes) or tunnelled blindly. */
-export const connectRecord = (f: RecordFacts & { readonly authority: Authority }): AuditRecord =>
-  record("connect", f, { ...NOWHERE, method: "CONNECT", host: f.authority.host, port: f.authority.port });
+export const connectRecord = (f: RecordFacts & { readonly authority: Authority }): AuditRecord => {
+  const { host, port } = f.authority;
+  return record("connect", f, { method: "CONNECT", scheme: null, host, port, path: null });
+};
 
 /** A connection that ended before a valid request: a failed handshake, bytes that are not HTTP. */
-export const connectionRecord = (f: RecordFacts & { readonly authority?: Authority | null }): AuditRecord =>
-  record("connection", f, { ...NOWHERE, host: f.authority?.host ?? null, port: f.authority?.port ?? null });
+export const connectionRecord = (f: RecordFacts & { readonly authority?: Authority | null }): AuditRecord => {
+  const { host = null, port = null } = f.authority ?? {};
+  return record("connection", f, { method: null, scheme: null, host, port, path: null });
+};
 
 /** What followed a 101 (or a 2xx to CONNECT inside): `parent` is the exchange that asked for it. `path` already redacted. */
 export const upgradeRecord = (
   f: RecordFacts & { readonly scheme: Scheme; readonly host: string; readonly port: number; readonly path: string },
 ): AuditRecord => record("upgrade", f, { method: null, scheme: f.scheme, host: f.host, port: f.port, path: f.path });
 
+// Spelled out: V8 makes a spread of several objects slowly, and large, and each tunnel has such a record.
 function record(kind: AuditRecord["kind"], f: RecordFacts, where: Where): AuditRecord {
-  return {
+  const whole: AuditRecord = {
     id: f.id,
     parent: f.parent ?? null,
     at: f.at,
@@ -69,11 +72,15 @@ function record(kind: AuditRecord["kind"], f: RecordFacts, where: Where): AuditR
     decision: f.decision,
     rule: f.rule ?? null,
     reason: f.reason ?? null,
-    ...where,
+    method: where.method,
+    scheme: where.scheme,
+    host: where.host,
+    port: where.port,
+    path: where.path,
     status: f.status ?? null,
     sent: f.sent ?? NO_BODY,
     received: f.received ?? NO_BODY,
-    timings: { wait: null, dns: null, connect: null, tls: null, firstByte: null, ...f.timings, total: f.total },
+    timings: timingsOf(f),
     origin: f.origin ?? null,
     clientProtocol: f.clientProtocol ?? null,
     originProtocol: f.originProtocol ?? null,
@@ -81,7 +88,22 @@ function record(kind: AuditRecord["kind"], f: RecordFacts, where: Where): AuditR
     uninspected: f.uninspected ?? false,
     notes: f.notes ?? [],
     error: f.error ?? null,
+  };
+  if (!f.requestBody && !f.responseBody) return whole;
+  return {
+    ...whole,
     ...(f.requestBody ? { requestBody: f.requestBody } : {}),
     ...(f.responseBody ? { responseBody: f.responseBody } : {}),
+  };
+}
+
+function timingsOf({ timings, total }: RecordFacts): Timings {
+  return {
+    wait: timings?.wait ?? null,
+    dns: timings?.dns ?? null,
+    connect: timings?.connect ?? null,
+    tls: timings?.tls ?? null,
+    firstByte: timings?.firstByte ?? null,
+    total,
   };
 }

@@ -117,21 +117,21 @@ export class BlindRelay {
   private toClient(chunk: Uint8Array): boolean {
     if (this.over) return false;
     this.active = this.options.wheel.now;
-    const { limits, client, origin, ownBuffer } = this.options;
+    const { limits, client, ownBuffer } = this.options;
     if (this.received.bytes + chunk.length > limits.bytesIn) return this.limit("bytes-in");
     this.received.add(chunk);
     if (!ownBuffer) return client.socket.write(Buffer.from(chunk));
     // The chunk lies in the only read buffer: nothing is read until the kernel has taken all of it.
-    client.socket.write(chunk, () => {
-      if (this.waiting && !this.over) {
-        this.waiting = false;
-        origin.socket.resume();
-      }
-    });
+    client.socket.write(chunk, this.taken);
     this.waiting = client.socket.writableLength > 0;
     return !this.waiting;
   }
   private waiting = false;
+  private readonly taken = (): void => {
+    if (!this.waiting || this.over) return;
+    this.waiting = false;
+    this.options.origin.socket.resume();
+  };
 
   private limit(which: string): false {
     this.finish("tunnel-limit", `more than the rule's ${which}`);
@@ -166,8 +166,9 @@ export class BlindRelay {
     const { client, origin, done } = this.options;
     for (const side of [client, origin]) {
       const { socket } = side;
-      if (reason === null) socket.end();
-      else breakOff(side);
+      if (reason !== null) breakOff(side);
+      // Ending twice makes an error that nobody sees, with its stack.
+      else if (!socket.writableEnded) socket.end();
       if (!socket.destroyed) closeSoon(this.options.wheel, socket);
     }
     done({

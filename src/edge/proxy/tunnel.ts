@@ -305,7 +305,8 @@ class Tunnel {
     const { services } = connect.conn;
     const refused = reason !== null && REFUSALS.has(reason);
     const to = decision.plan.to === null ? null : originText(decision.plan.to);
-    const origin: OriginRecord | null = route === null || to === null ? (route?.record ?? null) : { ...route.record, to };
+    const origin: OriginRecord | null =
+      route === null || to === null ? (route?.record ?? null) : { ...route.record, to };
     const timings: Partial<Timings> = route === null ? {} : { dns: route.timings.dns, connect: route.timings.connect };
     const facts = connect.facts();
     services.sink.append(

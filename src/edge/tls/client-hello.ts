@@ -17,6 +17,7 @@ export type ClientHelloResult =
 /** Bytes of records that we read before we give up. */
 export const MAX_HELLO_BYTES = 32 * 1024;
 
+const NO_BYTES = Buffer.alloc(0);
 const MORE: ClientHelloResult = Object.freeze({ done: false });
 const HANDSHAKE_RECORD = 22;
 const CLIENT_HELLO = 1;
@@ -27,22 +28,30 @@ class Malformed extends Error {}
 
 export class ClientHelloReader {
   /** Bytes of the record that is not complete yet, header included. */
-  #record = Buffer.alloc(0);
+  #record: Buffer = NO_BYTES;
   /** The handshake message so far. */
-  #message = Buffer.alloc(0);
+  #message: Buffer = NO_BYTES;
   #read = 0;
   #result: ClientHelloResult = MORE;
 
   /** Takes the next bytes. After a final result further bytes change nothing. */
   push(bytes: Uint8Array): ClientHelloResult {
     if (this.#result !== MORE) return this.#result;
+    const first = this.#read === 0;
     this.#read += bytes.length;
-    this.#record = Buffer.concat([this.#record, bytes]);
+    // Nearly every ClientHello comes in one piece, and is read where it lies.
+    this.#record = first
+      ? Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
+      : Buffer.concat([this.#record, bytes]);
     try {
       this.#result = this.#advance();
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
       this.#result = { error: error.message };
+    }
+    if (first && this.#result === MORE) {
+      this.#record = Buffer.from(this.#record);
+      this.#message = Buffer.from(this.#message);
     }
     return this.#result;
   }
@@ -55,7 +64,7 @@ export class ClientHelloReader {
     if (message.length >= 4) {
       const length = message.readUIntBE(1, 3);
       if (length > MAX_HELLO_BYTES) throw new Malformed("the ClientHello is too long");
-      if (message.length >= 4 + length) return parseHello(message.subarray(4, 4 + length));
+      if (message.length >= 4 + length) return parseHello(new Cursor(message, 4, 4 + length));
     }
     if (this.#read > MAX_HELLO_BYTES) throw new Malformed("the ClientHello is too long");
     return MORE;
@@ -67,7 +76,8 @@ export class ClientHelloReader {
     while (!this.#messageComplete() && checkRecord(this.#record, at)) {
       const end = at + 5 + this.#record.readUInt16BE(at + 3);
       if (end > this.#record.length) break;
-      this.#message = Buffer.concat([this.#message, this.#record.subarray(at + 5, end)]);
+      const content = this.#record.subarray(at + 5, end);
+      this.#message = this.#message.length === 0 ? content : Buffer.concat([this.#message, content]);
       at = end;
     }
     if (at > 0) this.#record = this.#record.subarray(at);
@@ -80,7 +90,8 @@ export class ClientHelloReader {
 
 /** True when a whole record header is there; throws as soon as its bytes cannot be one (RFC 8446 section 5.1). */
 function checkRecord(bytes: Buffer, at: number): boolean {
-  const [type, major] = [bytes[at], bytes[at + 1]];
+  const type = bytes[at];
+  const major = bytes[at + 1];
   if (type === undefined) return false;
   if ((type & 0x80) !== 0) throw new Malformed("an SSLv2 hello");
   if (type !== HANDSHAKE_RECORD) throw new Malformed("not a TLS handshake record");
@@ -92,44 +103,55 @@ function checkRecord(bytes: Buffer, at: number): boolean {
   return true;
 }
 
-/** A reader over one vector; every step past its end is malformed. */
+/** A reader over one vector; every step past its end is malformed. It moves through the bytes and copies none. */
 class Cursor {
   readonly #bytes: Buffer;
-  #at = 0;
+  #at: number;
+  readonly #end: number;
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: Buffer, from: number, to: number) {
     this.#bytes = bytes;
+    this.#at = from;
+    this.#end = to;
   }
 
   get left(): number {
-    return this.#bytes.length - this.#at;
+    return this.#end - this.#at;
   }
 
-  take(count: number): Buffer {
+  /** Moves past `count` bytes; where they begin. */
+  skip(count: number): number {
     if (count > this.left) throw new Malformed("the ClientHello is cut short");
     this.#at += count;
-    return this.#bytes.subarray(this.#at - count, this.#at);
+    return this.#at - count;
   }
 
   number(size: 1 | 2): number {
-    return this.take(size).readUIntBE(0, size);
+    const at = this.skip(size);
+    return size === 1 ? (this.#bytes[at] as number) : this.#bytes.readUInt16BE(at);
   }
 
-  /** The content of a vector whose length stands in `size` bytes. */
-  vector(size: 1 | 2): Buffer {
-    return this.take(this.number(size));
+  /** A reader over the content of a vector whose length stands in `size` bytes. */
+  vector(size: 1 | 2): Cursor {
+    const length = this.number(size);
+    const from = this.skip(length);
+    return new Cursor(this.#bytes, from, from + length);
+  }
+
+  /** What is left, where it lies. */
+  rest(): Buffer {
+    return this.#bytes.subarray(this.#at, this.#end);
   }
 }
 
-function parseHello(body: Buffer): ClientHelloResult {
-  const hello = new Cursor(body);
-  hello.take(2 + 32); // version, random
-  if (hello.vector(1).length > 32) throw new Malformed("the session id is too long");
+function parseHello(hello: Cursor): ClientHelloResult {
+  hello.skip(2 + 32); // version, random
+  if (hello.vector(1).left > 32) throw new Malformed("the session id is too long");
   hello.vector(2); // cipher suites, GREASE values among them
   hello.vector(1); // compression methods
-  const found = { sni: null as string | null, alpn: [] as string[], ech: false };
-  if (hello.left === 0) return { done: true, ...found };
-  const extensions = new Cursor(hello.vector(2));
+  const found = { done: true as const, sni: null as string | null, alpn: [] as string[], ech: false };
+  if (hello.left === 0) return found;
+  const extensions = hello.vector(2);
   if (hello.left > 0) throw new Malformed("bytes after the extensions");
   const seen = new Set<number>();
   while (extensions.left > 0) {
@@ -142,21 +164,20 @@ function parseHello(body: Buffer): ClientHelloResult {
     else if (type === EXTENSION.alpn) found.alpn = parseAlpn(data);
     else if (type === EXTENSION.encryptedClientHello) found.ech = true;
   }
-  return { done: true, ...found };
+  return found;
 }
 
 /** RFC 6066 section 3: one name of type host_name. */
-function parseServerName(data: Buffer): string | null {
-  const outer = new Cursor(data);
-  const list = new Cursor(outer.vector(2));
-  if (outer.left > 0) throw new Malformed("bytes after the server name list");
+function parseServerName(data: Cursor): string | null {
+  const list = data.vector(2);
+  if (data.left > 0) throw new Malformed("bytes after the server name list");
   let name: Buffer | null = null;
   while (list.left > 0) {
     const type = list.number(1);
     const value = list.vector(2);
     if (type !== 0) throw new Malformed("a server name of an unknown type");
     if (name !== null) throw new Malformed("two server names");
-    name = value;
+    name = value.rest();
   }
   if (name === null) throw new Malformed("an empty server name list");
   return canonicalName(name);
@@ -170,10 +191,9 @@ function canonicalName(name: Buffer): string {
 }
 
 /** RFC 7301 section 3.1. GREASE values stay: who looks for a protocol does not find them. */
-function parseAlpn(data: Buffer): string[] {
-  const outer = new Cursor(data);
-  const list = new Cursor(outer.vector(2));
+function parseAlpn(data: Cursor): string[] {
+  const list = data.vector(2);
   const names: string[] = [];
-  while (list.left > 0) names.push(list.vector(1).toString("latin1"));
+  while (list.left > 0) names.push(list.vector(1).rest().toString("latin1"));
   return names;
 }
