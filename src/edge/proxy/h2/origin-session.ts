@@ -14,6 +14,8 @@ const POLL = 1_000;
 const KEEP_IDLE = 30_000;
 const PING_AFTER = 20_000;
 const PING_WITHIN = 10_000;
+/** Milliseconds within which a stream that we reset must be closed; a session on which it is not takes no more. */
+const RESET_WITHIN = 1_000;
 /** Milliseconds that an orderly end may take. */
 const LINGER = 5_000;
 
@@ -34,6 +36,8 @@ export class H2OriginSession implements StreamHome {
   /** What waits for the origin's settings, which say how many streams it bears; null: they are known. */
   private unsettled: ((alive: boolean) => void)[] | null = [];
   private streams = 0;
+  /** Streams that we reset, and since when they have not closed: node:http2 says nothing of a session that broke. */
+  private readonly resetting = new Map<H2OriginStream, number>();
   private leaving = false;
   private gone = false;
   private idleSince: number;
@@ -102,7 +106,14 @@ export class H2OriginSession implements StreamHome {
 
   /** True: it takes requests. */
   get usable(): boolean {
-    return !this.leaving && !this.gone && this.failure === null && !this.session.closed && !this.session.destroyed;
+    if (this.leaving || this.gone || this.failure !== null || this.resetsWaitFor(RESET_WITHIN)) return false;
+    return !this.session.closed && !this.session.destroyed;
+  }
+
+  private resetsWaitFor(milliseconds: number): boolean {
+    // The first is the oldest.
+    for (const since of this.resetting.values()) return this.owner.wheel.now - since > milliseconds;
+    return false;
   }
 
   /** True: one more stream would begin at once. */
@@ -135,8 +146,13 @@ export class H2OriginSession implements StreamHome {
     this.heardAt = this.owner.wheel.now;
   }
 
-  streamClosed(): void {
+  streamReset(stream: H2OriginStream): void {
+    this.resetting.set(stream, this.owner.wheel.now);
+  }
+
+  streamClosed(stream: H2OriginStream): void {
     this.streams--;
+    this.resetting.delete(stream);
     this.heardAt = this.idleSince = this.owner.wheel.now;
     if (this.streams === 0 && this.leaving) this.close();
   }
@@ -150,6 +166,8 @@ export class H2OriginSession implements StreamHome {
       else if (idle > KEEP_IDLE) this.close();
       return;
     }
+    if (this.resetsWaitFor(PING_WITHIN))
+      return this.die(new ProxyError("origin-incomplete", "nothing moves on the session with the origin"));
     if (this.pingedAt !== null) {
       if (now - this.pingedAt > PING_WITHIN) this.die(new ProxyError("origin-timeout", "the origin answers no PING"));
     } else if (now - this.heardAt > PING_AFTER) this.ping();

@@ -22,6 +22,8 @@ export type Again = "refused" | "stale" | "http1";
 export interface StreamHome {
   /** Monotonic milliseconds. */
   tick(): number;
+  /** We reset it; `streamClosed` follows when the reset has left. */
+  streamReset(stream: H2OriginStream): void;
   streamClosed(stream: H2OriginStream): void;
   /** The origin wants no more HTTP/2: nothing new goes here. */
   close(): void;
@@ -121,7 +123,9 @@ export class H2OriginStream implements OriginSide, Guarded {
 
   abort(): void {
     this.events = null;
-    if (!this.stream.closed) this.stream.close(NGHTTP2_CANCEL);
+    if (this.stream.closed) return;
+    this.stream.close(NGHTTP2_CANCEL);
+    this.home.streamReset(this);
   }
 
   // ---- the response ---------------------------------------------------------------------------------------------------
