@@ -3,6 +3,9 @@
 import { AT } from "./row.ts";
 import { digestTerm, folderTerm, idTerm, numberTerm, pathTerm, statusClassTerm } from "./signature.ts";
 
+/** Values that have no column: SQL gets them by a function of that name from the column `packed`. */
+export const PACKED_FILTERS = ["id", "sentSha", "receivedSha", "more"] as const;
+
 /** Filters of columns that hold interned words. */
 const WORD_FILTERS = ["client", "host", "method", "decision", "rule", "reason", "kind"] as const;
 
@@ -139,7 +142,7 @@ function digest(all: Building, text: string): void {
   const hex = text.toLowerCase().replace(/^sha256:/, "");
   if (!/^[0-9a-f]{12,64}$/.test(hex)) throw new QueryError("--digest wants at least 12 hex digits of a SHA-256");
   const glob = `${hex}*`;
-  add(all, "(lower(hex(sentSha)) GLOB ? OR lower(hex(receivedSha)) GLOB ? OR more GLOB ?)", glob, glob, `*"${hex}*`);
+  add(all, "(sentSha(packed) GLOB ? OR receivedSha(packed) GLOB ? OR more(packed) GLOB ?)", glob, glob, `*"${hex}*`);
   all.terms.push([digestTerm(hex)]);
 }
 
@@ -147,6 +150,6 @@ function digest(all: Building, text: string): void {
 function id(all: Building, text: string): void {
   const upper = text.toUpperCase();
   const known = /^[0-9A-HJKMNP-TV-Z]{26}$/.test(upper) ? upper : text;
-  add(all, "id = ?", known);
+  add(all, "id(packed) = ?", known);
   all.terms.push([idTerm(known)]);
 }

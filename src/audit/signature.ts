@@ -84,8 +84,9 @@ function has(bits: Uint8Array, term: number): boolean {
 /** The signature of one block, while it grows. */
 export class Signature {
   readonly bits: Uint8Array;
-  /** Terms of columns that are in already. */
-  readonly #seen = new Set<number>();
+  /** For each column the values that are in already, and the last one: it is often the next. */
+  readonly #seen = TERM_COLUMNS.map(() => new Set<number>());
+  readonly #last: number[] = TERM_COLUMNS.map(() => -1);
   #path: string | null = null;
 
   /** `bits`: those of a block that has records already. */
@@ -95,19 +96,25 @@ export class Signature {
 
   /** Adds a row in which words are numbers; `id`, `path`, digests and `more` are text still. */
   add(row: Row): void {
-    for (const column of TERM_COLUMNS) {
-      const value = (row[column] as number | null) ?? 0;
-      const key = column * 0x1_0000_0000 + value;
-      if (this.#seen.has(key)) continue;
-      this.#seen.add(key);
-      this.#set(numberTerm(column, value));
-      if (column === AT.status && value > 0) this.#set(statusClassTerm(value));
+    for (let i = 0; i < TERM_COLUMNS.length; i++) {
+      const value = (row[TERM_COLUMNS[i] as number] as number | null) ?? 0;
+      if (value !== this.#last[i]) this.#addNumber(i, value);
     }
     this.#set(idTerm(row[AT.id] as string));
     if (row[AT.sentSha] !== null) this.#set(digestTerm(row[AT.sentSha] as string));
     if (row[AT.receivedSha] !== null) this.#set(digestTerm(row[AT.receivedSha] as string));
     if (row[AT.path] !== null) this.#addPath(row[AT.path] as string);
     if (row[AT.more] !== null) this.#addMore(row[AT.more] as string);
+  }
+
+  #addNumber(place: number, value: number): void {
+    this.#last[place] = value;
+    const seen = this.#seen[place] as Set<number>;
+    if (seen.has(value)) return;
+    seen.add(value);
+    const column = TERM_COLUMNS[place] as number;
+    this.#set(numberTerm(column, value));
+    if (column === AT.status && value > 0) this.#set(statusClassTerm(value));
   }
 
   #addPath(path: string): void {

@@ -7,7 +7,7 @@ import { EMPTY_SHA256, NO_BODY } from "../../audit/record.ts";
 import { type Entry, entryOf, parseRow } from "../../audit/row.ts";
 import { newId } from "../../shared/ids.ts";
 import { journalFile, journalNumbers } from "./journal-files.ts";
-import { readJournal } from "./journal-reader.ts";
+import { type JournalLines, linesOf, readJournal } from "./journal-reader.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
 import { applyKeep } from "./prune.ts";
 import { signingKey } from "./signing-key.ts";
@@ -139,11 +139,12 @@ export class Intake {
     const to = live ? this.#liveEnd : Number.MAX_SAFE_INTEGER;
     const read = readJournal(this.#dir, this.#file, this.#offset, to, BATCH);
     if (read !== null && read.next > this.#offset) {
-      const records = read.lines.map((line) => this.#entry(line));
-      store.append(records, { file: this.#file, offset: read.next });
+      const before = store.seq;
+      store.append(this.#entries(read), { file: this.#file, offset: read.next });
+      const records = store.seq - before;
       this.#offset = read.next;
-      this.#unsigned += records.length;
-      this.#post({ type: "taken", records: records.length, file: this.#file, offset: this.#offset });
+      this.#unsigned += records;
+      this.#post({ type: "taken", records, file: this.#file, offset: this.#offset });
       return true;
     }
     if (live) return false;
@@ -167,6 +168,10 @@ export class Intake {
     } catch {
       // A read-only folder: it is deleted when the next journal is done, or at the next start.
     }
+  }
+
+  *#entries(read: JournalLines): Generator<Entry> {
+    for (const line of linesOf(read)) yield this.#entry(line);
   }
 
   #entry(text: string): Entry {

@@ -6,7 +6,8 @@ const CHUNK = 1024 * 1024;
 const NEWLINE = 10;
 
 export interface JournalLines {
-  readonly lines: readonly string[];
+  /** Whole lines with their newlines; see `linesOf`. */
+  readonly bytes: Buffer;
   /** The position behind the last of the lines. */
   readonly next: number;
 }
@@ -34,11 +35,11 @@ function readLines(fd: number, from: number, to: number, most: number): JournalL
   // A single record may be longer than a chunk (recorded bodies): then the chunk grows.
   for (let size = CHUNK; ; size *= 4) {
     const want = Math.min(size, to - from);
-    if (want <= 0) return { lines: [], next: from };
+    if (want <= 0) return nothing(from);
     const bytes = readFully(fd, from, want);
     const last = bytes.lastIndexOf(NEWLINE);
-    if (last >= 0) return split(bytes.subarray(0, last + 1), from, most);
-    if (bytes.length < size) return { lines: [], next: from };
+    if (last >= 0) return first(bytes.subarray(0, last + 1), from, most);
+    if (bytes.length < size) return nothing(from);
   }
 }
 
@@ -53,15 +54,22 @@ function readFully(fd: number, from: number, want: number): Buffer {
   return bytes.subarray(0, got);
 }
 
-function split(bytes: Buffer, from: number, most: number): JournalLines {
-  const lines: string[] = [];
-  let at = 0;
-  while (at < bytes.length && lines.length < most) {
+const nothing = (next: number): JournalLines => ({ bytes: Buffer.alloc(0), next });
+
+/** The first `most` lines. */
+function first(bytes: Buffer, from: number, most: number): JournalLines {
+  let end = 0;
+  for (let i = 0; i < most && end < bytes.length; i++) end = bytes.indexOf(NEWLINE, end) + 1;
+  return { bytes: bytes.subarray(0, end), next: from + end };
+}
+
+/** The lines, one at a time, so that no more than one need be in memory as text; empty ones are no lines. */
+export function* linesOf({ bytes }: JournalLines): Generator<string> {
+  for (let at = 0; at < bytes.length; ) {
     const end = bytes.indexOf(NEWLINE, at);
-    if (end > at) lines.push(bytes.toString("utf8", at, end));
+    if (end > at) yield bytes.toString("utf8", at, end);
     at = end + 1;
   }
-  return { lines, next: from + at };
 }
 
 /** Bytes of whole records and of a torn tail that wait in a journal from byte `from` on. */
@@ -72,7 +80,7 @@ export function journalRest(dir: string, file: number, from: number): { whole: n
     const read = readJournal(dir, file, at, Number.MAX_SAFE_INTEGER, 10_000);
     if (read === null) return { whole, torn: 0 };
     if (read.next === at) break;
-    whole += read.lines.length;
+    for (const _line of linesOf(read)) whole++;
     at = read.next;
   }
   const fd = openSync(journalFile(dir, file), "r");

@@ -2,6 +2,7 @@
 import type { KeyObject } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { signHead } from "../../audit/hash-chain.ts";
+import { hashOf } from "../../audit/packed.ts";
 import { blockOf } from "../../audit/signature.ts";
 import type { Keep } from "./messages.ts";
 
@@ -31,16 +32,16 @@ function pruneStep(db: Database, last: number, now: number, key: KeyObject): num
       const first = db.prepare<[], { seq: number | null }>("SELECT min(seq) AS seq FROM records").get()?.seq ?? null;
       if (first === null || first > last) return 0;
       const upTo = Math.min(last, first + STEP - 1);
-      const at = db.prepare<[number], { seq: number; hash: Buffer }>(
-        "SELECT seq, hash FROM records WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
+      const at = db.prepare<[number], { seq: number; packed: Buffer }>(
+        "SELECT seq, packed FROM records WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
       );
       const point = at.get(upTo);
       if (point === undefined) return 0;
-      const head = signHead({ seq: point.seq, hash: point.hash.toString("hex") }, now, key);
+      const head = signHead({ seq: point.seq, hash: hashOf(point.packed) }, now, key);
       db.prepare("DELETE FROM heads WHERE seq <= ?").run(point.seq);
       db.prepare("INSERT INTO heads (seq, base, hash, at, signature) VALUES (?, 1, ?, ?, ?)").run(
         head.seq,
-        point.hash,
+        Buffer.from(head.hash, "hex"),
         head.at,
         Buffer.from(head.signature, "base64"),
       );

@@ -1,9 +1,18 @@
 // The read end of the database: a connection that cannot write, beside a running house.
 import { existsSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
-import { type Condition, conditionOf, type Filter, type FindWords, type Group, type Param } from "../../audit/query.ts";
+import { COLUMN_KEYS, packedValue, unpack } from "../../audit/packed.ts";
+import {
+  type Condition,
+  conditionOf,
+  type Filter,
+  type FindWords,
+  type Group,
+  PACKED_FILTERS,
+  type Param,
+} from "../../audit/query.ts";
 import type { AuditRecord } from "../../audit/record.ts";
-import { AT, ROW_KEYS, type Row, recordOf } from "../../audit/row.ts";
+import { AT, ROW_KEYS, type Row, recordOf, type Value } from "../../audit/row.ts";
 import { BLOCK, blockOf, mayHold } from "../../audit/signature.ts";
 import { databaseFile } from "./folder.ts";
 import { explained, SCHEMA_VERSION, versionOf, WORD_COLUMNS } from "./schema.ts";
@@ -29,12 +38,8 @@ export interface GroupLine {
   readonly received: number;
 }
 
-/** Bytes leave the database as hex: cheaper than a Buffer for each. */
-const HEX: Readonly<Record<string, string>> = {
-  sentSha: "iif(sentSha IS NULL, NULL, lower(hex(sentSha)))",
-  receivedSha: "iif(receivedSha IS NULL, NULL, lower(hex(receivedSha)))",
-};
-const COLUMNS = `seq, lower(hex(hash)), ${ROW_KEYS.map((key) => HEX[key] ?? key).join(", ")}`;
+const COLUMNS = `seq, packed, ${COLUMN_KEYS.join(", ")}`;
+const COLUMN_PLACES = COLUMN_KEYS.map((key) => AT[key]);
 const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
 const CHUNK = 1_000;
 const MAX_WORDS = 200_000;
@@ -55,6 +60,10 @@ export class AuditReader {
         throw new Error("the audit database is older than this program: start the proxy once to upgrade it");
       this.db.pragma("cache_size = -65536");
       this.db.pragma("mmap_size = 1073741824");
+      for (const key of PACKED_FILTERS)
+        this.db.function(key, { deterministic: true, directOnly: true }, (packed: unknown) =>
+          packedValue(packed as Buffer, key),
+        );
     } catch (error) {
       this.db.close();
       throw explained(error, file);
@@ -95,7 +104,7 @@ export class AuditReader {
       .raw();
     for (let last = after; ; ) {
       const lines = statement.all(last, CHUNK) as unknown[][];
-      for (const line of lines) yield this.#stored(line);
+      for (const line of lines) yield this.#storedOrDamaged(line);
       if (lines.length < CHUNK) return;
       last = lines.at(-1)?.[0] as number;
     }
@@ -193,9 +202,20 @@ export class AuditReader {
   };
 
   #stored(line: unknown[]): StoredRow {
-    const row = line.slice(2) as Row;
+    const row: Row = new Array(ROW_KEYS.length).fill(null);
+    for (let i = 0; i < COLUMN_PLACES.length; i++) row[COLUMN_PLACES[i] as number] = line[i + 2] as Value;
+    const hash = unpacked(line[0] as number, line[1] as Buffer, row);
     for (const place of WORD_PLACES) row[place] = this.#wordOrNull(row[place]);
-    return { seq: line[0] as number, hash: line[1] as string, row };
+    return { seq: line[0] as number, hash, row };
+  }
+
+  /** A damaged record has a hash that is none, which `verify` names. */
+  #storedOrDamaged(line: unknown[]): StoredRow {
+    try {
+      return this.#stored(line);
+    } catch {
+      return { seq: line[0] as number, hash: "", row: [] };
+    }
   }
 
   #wordOrNull(id: unknown): string | null {
@@ -215,3 +235,14 @@ export class AuditReader {
 }
 
 const toRecord = (s: StoredRow): StoredRecord => ({ seq: s.seq, hash: s.hash, record: recordOf(s.row) });
+
+/** As `unpack`; the error names the record. */
+function unpacked(seq: number, packed: Buffer, row: Row): string {
+  try {
+    return unpack(packed, row);
+  } catch (cause) {
+    throw new Error(`record ${seq} of the audit log is damaged: \`sallyport audit verify\` says what can be trusted`, {
+      cause,
+    });
+  }
+}

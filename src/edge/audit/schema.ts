@@ -1,7 +1,9 @@
 // The tables of the database, and how an older one becomes a newer one.
 import type { Database } from "better-sqlite3";
+import { COLUMN_KEYS, Packer } from "../../audit/packed.ts";
+import { AT, ROW_KEYS, type Row } from "../../audit/row.ts";
 
-export const SCHEMA_VERSION = 1;
+export const SCHEMA_VERSION = 2;
 
 /** Values that repeat are words: numbers in `records`, text in `words`. */
 export const WORD_COLUMNS = [
@@ -20,18 +22,18 @@ export const WORD_COLUMNS = [
   "origin",
 ] as const;
 
+/** `packed`: the hash and all values that have no column (see audit/packed.ts). */
+const RECORDS = `
+CREATE TABLE records (
+  seq INTEGER PRIMARY KEY, ${COLUMN_KEYS.map((key) => `${key} ${key === "path" ? "TEXT" : "INTEGER"}`).join(", ")},
+  packed BLOB NOT NULL
+);
+`;
+
 const TABLES = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
-CREATE TABLE records (
-  seq INTEGER PRIMARY KEY,
-  at INTEGER NOT NULL, kind INTEGER NOT NULL, client INTEGER, host INTEGER, method INTEGER, status INTEGER,
-  decision INTEGER NOT NULL, rule INTEGER, reason INTEGER, uninspected INTEGER NOT NULL, path TEXT, id TEXT NOT NULL,
-  sentBytes INTEGER NOT NULL, receivedBytes INTEGER NOT NULL, address INTEGER NOT NULL, sentSha BLOB, receivedSha BLOB,
-  parent TEXT, scheme INTEGER, port INTEGER, sentComplete INTEGER NOT NULL, receivedComplete INTEGER NOT NULL,
-  total INTEGER NOT NULL, clientProtocol INTEGER, originProtocol INTEGER, sni INTEGER, origin INTEGER, more TEXT,
-  hash BLOB NOT NULL
-);
+${RECORDS}
 -- What may be found in each 1,024 records (see audit/signature.ts), and between which times they began.
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, oldest INTEGER NOT NULL, newest INTEGER NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE heads (
@@ -50,15 +52,45 @@ export function explained(error: unknown, file: string): unknown {
   );
 }
 
-/** From version n (its place in the list) to n + 1. */
-const UPGRADES: readonly ((db: Database) => void)[] = [(db) => db.exec(TABLES)];
+/** Version 1 had a column for each value. Hashes cover the same text in both, so that the chain and its heads stay good. */
+function packColumns(db: Database): void {
+  db.exec(`ALTER TABLE records RENAME TO unpacked; ${RECORDS}`);
+  const values = ROW_KEYS.map((key) => (key.endsWith("Sha") ? `iif(${key} IS NULL, NULL, lower(hex(${key})))` : key));
+  const next = db
+    .prepare<[number], [number, string, ...Row]>(
+      `SELECT seq, lower(hex(hash)), ${values.join(", ")} FROM unpacked WHERE seq > ? ORDER BY seq LIMIT 1000`,
+    )
+    .raw();
+  const insert = db.prepare(insertRecords(1));
+  const packer = new Packer();
+  for (let last = 0; ; ) {
+    const lines = next.all(last);
+    for (const [seq, hash, ...row] of lines) {
+      insert.run(seq, ...COLUMN_KEYS.map((key) => row[AT[key]]), packer.pack(row, hash));
+      packer.reset();
+      last = seq;
+    }
+    if (lines.length === 0) break;
+  }
+  db.exec("DROP TABLE unpacked");
+}
+
+/** The statement that inserts so many records at once: for each its number, its columns and what is packed. */
+export function insertRecords(count: number): string {
+  const marks = `(${"?, ".repeat(COLUMN_KEYS.length + 1)}?)`;
+  return `INSERT INTO records (seq, ${COLUMN_KEYS.join(", ")}, packed) VALUES ${new Array(count).fill(marks).join(", ")}`;
+}
+
+/** From version n, which is the key, to n + 1. */
+const UPGRADES: Readonly<Record<number, (db: Database) => void>> = { 1: packColumns };
 
 /** Makes or upgrades the tables in one transaction. Throws when the database is newer than this program. */
 export function prepareSchema(db: Database): void {
   if (versionOf(db) === SCHEMA_VERSION) return;
   db.transaction(() => {
     const version = versionOf(db);
-    for (let v = version; v < SCHEMA_VERSION; v++) UPGRADES[v]?.(db);
+    if (version === 0) db.exec(TABLES);
+    else for (let v = version; v < SCHEMA_VERSION; v++) UPGRADES[v]?.(db);
     db.pragma(`user_version = ${SCHEMA_VERSION}`);
   }).immediate();
 }

@@ -2,10 +2,11 @@
 import type { KeyObject } from "node:crypto";
 import Database, { type Database as Db, type Statement } from "better-sqlite3";
 import { chainHash, GENESIS, type SignedHead, signHead } from "../../audit/hash-chain.ts";
-import { AT, type Entry, ROW_KEYS, type Row } from "../../audit/row.ts";
+import { COLUMN_KEYS, hashOf, Packer } from "../../audit/packed.ts";
+import { AT, type Entry, type Row } from "../../audit/row.ts";
 import { blockOf, Signature } from "../../audit/signature.ts";
 import { databaseFile, makePrivate } from "./folder.ts";
-import { explained, prepareSchema, WORD_COLUMNS } from "./schema.ts";
+import { explained, insertRecords, prepareSchema, WORD_COLUMNS } from "./schema.ts";
 
 /** How far the journals have been taken in. */
 export interface TakenIn {
@@ -15,7 +16,11 @@ export interface TakenIn {
 
 const MAX_WORDS = 50_000;
 const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
-const MARKS = ROW_KEYS.map((key) => (key.endsWith("Sha") ? "unhex(?)" : "?")).join(", ");
+const COLUMN_PLACES = COLUMN_KEYS.map((key) => AT[key]);
+/** Records that one statement inserts: running one costs as much as binding all that a record has. */
+const TOGETHER = 10;
+/** What is bound for each: its number, its columns, what is packed. */
+const BOUND = COLUMN_KEYS.length + 2;
 
 /** A block that is being filled: what `blocks` says of it. Times in milliseconds since 1970. */
 interface Filling {
@@ -31,7 +36,12 @@ export class AuditStore {
   readonly #words = new Map<string, number>();
   readonly #findWord: Statement<[string], { id: number }>;
   readonly #addWord: Statement<[string]>;
-  readonly #insert: Statement;
+  readonly #insertOne: Statement;
+  readonly #insertTogether: Statement;
+  /** Records that are to be inserted, as they are bound. */
+  readonly #waiting: unknown[] = new Array(TOGETHER * BOUND).fill(null);
+  #waitingCount = 0;
+  readonly #packer = new Packer();
   readonly #putBlock: Statement;
   readonly #setMeta: Statement<[string, number]>;
   #seq: number;
@@ -55,9 +65,8 @@ export class AuditStore {
         "INSERT OR REPLACE INTO blocks (block, oldest, newest, signature) VALUES (?, ?, ?, ?)",
       );
       this.#setMeta = this.db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)");
-      this.#insert = this.db.prepare(
-        `INSERT INTO records (seq, ${ROW_KEYS.join(", ")}, hash) VALUES (?, ${MARKS}, unhex(?))`,
-      );
+      this.#insertOne = this.db.prepare(insertRecords(1));
+      this.#insertTogether = this.db.prepare(insertRecords(TOGETHER));
       const end = chainEnd(this.db);
       this.#seq = end.seq;
       this.#hash = end.hash;
@@ -82,8 +91,11 @@ export class AuditStore {
     return { file: get.get("journal-file")?.value ?? 0, offset: get.get("journal-offset")?.value ?? 0 };
   }
 
-  /** Chains and stores the records, and notes how far the journal is taken in, in one transaction. Their rows are used up. */
-  append(entries: readonly Entry[], takenIn: TakenIn): void {
+  /**
+   * Chains and stores the records, and notes how far the journal is taken in, in one transaction. They are taken one by one, so that
+   * few need be in memory, and their rows are used up.
+   */
+  append(entries: Iterable<Entry>, takenIn: TakenIn): void {
     const { db } = this;
     let seq = this.#seq;
     let hash = this.#hash;
@@ -93,15 +105,17 @@ export class AuditStore {
         seq++;
         hash = chainHash(hash, seq, text);
         for (const place of WORD_PLACES) if (row[place] !== null) row[place] = this.#word(row[place] as string);
-        this.#insert.run(seq, row, hash);
+        this.#insert(seq, row, hash);
         this.#note(seq, row);
       }
-      if (entries.length > 0) this.#storeBlock();
+      this.#insertRest();
+      if (seq !== this.#seq) this.#storeBlock();
       this.#setMeta.run("journal-file", takenIn.file);
       this.#setMeta.run("journal-offset", takenIn.offset);
       db.exec("COMMIT");
     } catch (error) {
       if (db.inTransaction) db.exec("ROLLBACK");
+      this.#forgetWaiting();
       this.#words.clear(); // some may have been rolled back
       this.#filling = this.#fillingOf(blockOf(this.#seq + 1));
       throw error;
@@ -137,6 +151,27 @@ export class AuditStore {
 
   close(): void {
     this.db.close();
+  }
+
+  #insert(seq: number, row: Row, hash: string): void {
+    const waiting = this.#waiting;
+    let at = this.#waitingCount * BOUND;
+    waiting[at++] = seq;
+    for (const place of COLUMN_PLACES) waiting[at++] = row[place];
+    waiting[at] = this.#packer.pack(row, hash);
+    if (++this.#waitingCount < TOGETHER) return;
+    this.#insertTogether.run(waiting);
+    this.#forgetWaiting();
+  }
+
+  #insertRest(): void {
+    for (let i = 0; i < this.#waitingCount; i++) this.#insertOne.run(this.#waiting.slice(i * BOUND, (i + 1) * BOUND));
+    this.#forgetWaiting();
+  }
+
+  #forgetWaiting(): void {
+    this.#waitingCount = 0;
+    this.#packer.reset();
   }
 
   #note(seq: number, row: Row): void {
@@ -183,9 +218,12 @@ const emptyBlock = (block: number): Filling => ({
 
 /** Where the chain ends: at the last record, else at the head that stands for all that were pruned, else at the beginning. */
 export function chainEnd(db: Db): { seq: number; hash: string } {
-  const newest =
-    "SELECT seq, hash FROM (SELECT seq, hash FROM records ORDER BY seq DESC LIMIT 1) UNION ALL " +
-    "SELECT seq, hash FROM (SELECT seq, hash FROM heads WHERE base = 1 ORDER BY seq DESC LIMIT 1) ORDER BY seq DESC LIMIT 1";
-  const row = db.prepare<[], { seq: number; hash: Buffer }>(newest).get();
-  return row === undefined ? { seq: 0, hash: GENESIS } : { seq: row.seq, hash: row.hash.toString("hex") };
+  const base = db
+    .prepare<[], { seq: number; hash: Buffer }>("SELECT seq, hash FROM heads WHERE base = 1 ORDER BY seq DESC LIMIT 1")
+    .get();
+  const last = db
+    .prepare<[], { seq: number; packed: Buffer }>("SELECT seq, packed FROM records ORDER BY seq DESC LIMIT 1")
+    .get();
+  if (last !== undefined && last.seq > (base?.seq ?? 0)) return { seq: last.seq, hash: hashOf(last.packed) };
+  return base === undefined ? { seq: 0, hash: GENESIS } : { seq: base.seq, hash: base.hash.toString("hex") };
 }

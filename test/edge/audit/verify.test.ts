@@ -3,7 +3,8 @@ import { appendFileSync, readFileSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import type { ChainPoint } from "../../../src/audit/hash-chain.ts";
-import { entryOf, rowOf, rowText } from "../../../src/audit/row.ts";
+import { Packer, unpack } from "../../../src/audit/packed.ts";
+import { AT, entryOf, ROW_KEYS, type Row, type RowKey, rowOf, rowText } from "../../../src/audit/row.ts";
 import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folder.ts";
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
 import { lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
@@ -41,8 +42,18 @@ function verified(dir: string, head: ChainPoint | null = null): Verification {
   }
 }
 
+/** `edited(packed, key, value)` in SQL: a packed value changed by somebody who knows the format; the key `hash` too. */
+function edited(packed: unknown, key: unknown, value: unknown): Buffer {
+  const row: Row = new Array(ROW_KEYS.length).fill(null);
+  const hash = unpack(packed as Buffer, row);
+  if (key === "hash") return Buffer.from(new Packer().pack(row, value as string));
+  row[AT[key as RowKey]] = value as string;
+  return Buffer.from(new Packer().pack(row, hash));
+}
+
 function tamper(dir: string, work: (db: Db) => void): void {
   const db = new Database(databaseFile(dir));
+  db.function("edited", edited);
   work(db);
   db.close();
 }
@@ -56,11 +67,26 @@ const swap = (db: Db): void => {
 test.each<[string, string, number, string | ((db: Db) => void)]>([
   ["a changed path", "changed", 3, "UPDATE records SET path = '/other' WHERE seq = 3"],
   ["a changed status", "changed", 10, "UPDATE records SET status = 500 WHERE seq = 10"],
-  ["a changed digest", "changed", 2, "UPDATE records SET sentSha = x'00' WHERE seq = 2"],
+  [
+    "a changed digest",
+    "changed",
+    2,
+    `UPDATE records SET packed = edited(packed, 'sentSha', '${"0".repeat(64)}') WHERE seq = 2`,
+  ],
   ["a changed time", "changed", 7, "UPDATE records SET at = at + 1 WHERE seq = 7"],
   ["a changed word, which many records share", "changed", 1, "UPDATE words SET text = 'PUT' WHERE text = 'GET'"],
   ["a word that is gone", "changed", 6, "DELETE FROM words WHERE text = 'h5.example'"],
-  ["a changed hash", "changed", 8, "UPDATE records SET hash = zeroblob(32) WHERE seq = 8"],
+  [
+    "a changed hash",
+    "changed",
+    8,
+    `UPDATE records SET packed = edited(packed, 'hash', '${"0".repeat(64)}') WHERE seq = 8`,
+  ],
+  ["a changed id", "changed", 11, "UPDATE records SET packed = edited(packed, 'id', '01') WHERE seq = 11"],
+  ["bytes behind a record", "changed", 4, "UPDATE records SET packed = CAST(packed || x'00' AS BLOB) WHERE seq = 4"],
+  ["a record that is cut short", "changed", 5, "UPDATE records SET packed = substr(packed, 1, 60) WHERE seq = 5"],
+  ["a last record with nothing in it", "changed", 12, "UPDATE records SET packed = x'' WHERE seq = 12"],
+  ["a record that is text", "changed", 9, "UPDATE records SET packed = 'nothing' WHERE seq = 9"],
   ["a missing record", "missing", 5, "DELETE FROM records WHERE seq = 5"],
   ["missing first records", "missing", 1, "DELETE FROM records WHERE seq <= 3"],
   ["two records in another order", "reordered", 4, swap],
@@ -130,6 +156,20 @@ test("a torn tail of the journal is told apart from tampering", () => {
   const dir = aLog(2);
   appendFileSync(journalFile(dir, 1), `${rowText(rowOf(aRecord()))}\n[1700,"e`);
   expect(verified(dir)).toMatchObject({ ok: true, waiting: 1, torn: 8 });
+});
+
+test("a damaged record is named by a query, and does not keep the house from starting", () => {
+  const dir = aLog(12);
+  tamper(dir, (db) => db.exec("UPDATE records SET packed = x'00' WHERE seq = 12"));
+  const reader = new AuditReader(dir);
+  onTestFinished(() => reader.close());
+  expect(() => reader.newest({}, 1)).toThrow(/record 12 of the audit log is damaged/);
+  expect(reader.newest({ path: "/7" }, 1)).toHaveLength(1);
+  expect(reader.newest({ id: "01" }, 1)).toHaveLength(0);
+  const store = new AuditStore(dir);
+  store.append([entryOf(aRecord())], { file: 0, offset: 0 });
+  store.close();
+  expect(verified(dir).problem).toMatchObject({ kind: "changed", seq: 12 });
 });
 
 test("a newer schema is refused, for writing and for reading", () => {
