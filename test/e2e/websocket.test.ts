@@ -180,6 +180,22 @@ describe.each(PATHS)("%s", (path) => {
     }
   });
 
+  test("100 KB that come together with the handshake are not lost", async () => {
+    const piece = "y".repeat(50_000);
+    const origin = await startRawOrigin(
+      (c) =>
+        void c.socket.write(
+          Buffer.concat([Buffer.from(switching(c), "latin1"), frame(TEXT, piece), frame(TEXT, piece)]),
+        ),
+      rawTls(path),
+    );
+    const client = await rawWebSocket(path, house, origin.port);
+    await client.until(2);
+    expect(client.frames.map((f) => f.payload.toString() === piece)).toEqual([true, true]);
+    client.connection.destroy();
+    await origin.close();
+  });
+
   test.each(["client", "origin"] as const)("an abrupt end of the %s is never a tidy close", async (who) => {
     const origin = await startRawOrigin((c) => void c.socket.write(switching(c)), rawTls(path));
     const target = newTarget();

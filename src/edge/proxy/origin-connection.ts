@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { OpenRequest, OriginEvents, OriginSide } from "../../exchange/sides.ts";
 import { ChunkedReader } from "../../http/chunked.ts";
 import type { Fields } from "../../http/fields.ts";
-import { firstValue, withoutConnection } from "../../http/fields.ts";
+import { firstValue } from "../../http/fields.ts";
 import type { ResponseHead } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
@@ -142,7 +142,9 @@ export class OriginConnection implements OriginSide {
   read(n: number, shared: Buffer): boolean {
     if (this.reader !== null) return this.reader(shared.subarray(0, n));
     try {
-      this.receive(shared, n);
+      // TLS may give more of what it has decrypted after it was told to stop.
+      if (this.late !== null) this.late.push(Buffer.from(shared.subarray(0, n)));
+      else this.receive(shared, n);
     } catch (error) {
       this.broke(error as Error);
     }
@@ -202,7 +204,9 @@ export class OriginConnection implements OriginSide {
       this.fail(new ProxyError("origin-protocol", "too many or malformed informational responses"));
       return false;
     }
-    this.events?.responseInterim(head.status, head.phrase, withoutConnection(head.fields));
+    const { events, request } = this;
+    if (request !== null) request.exchange.originProtocol = head.minor === 0 ? "1.0" : "1.1";
+    events?.responseInterim(head.status, head.phrase, head.fields);
     return this.events !== null;
   }
 
@@ -291,6 +295,7 @@ export class OriginConnection implements OriginSide {
     this.gone = true;
     this.deadline?.stop();
     this.paused = true; // until somebody reads what comes next
+    this.late = [];
     const socket = this.socket;
     socket.removeAllListeners("end");
     socket.removeAllListeners("close");
@@ -305,9 +310,15 @@ export class OriginConnection implements OriginSide {
 
   private handOver(take: (chunk: Uint8Array) => boolean): void {
     this.reader = take;
+    let room = true;
+    for (const piece of this.late ?? []) room = take(piece);
+    this.late = null;
+    if (!room) return; // it goes on reading when it has room
     this.paused = false;
     this.socket.resume();
   }
+  /** After a 101: what came before anybody read it, at most one read of the connection. */
+  private late: Buffer[] | null = null;
   /** Set after a 101: reads go there. */
   private reader: ((chunk: Uint8Array) => boolean) | null = null;
 
