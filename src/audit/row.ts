@@ -40,7 +40,8 @@ const COLUMNS = {
 
 export type RowKey = keyof typeof COLUMNS;
 export const ROW_KEYS = Object.keys(COLUMNS) as RowKey[];
-const TYPES = Object.values(COLUMNS);
+const NUMERIC = Object.values(COLUMNS).map((type) => type.startsWith("n"));
+const NULLABLE = Object.values(COLUMNS).map((type) => type.endsWith("?"));
 
 /** The place of each value in a row. */
 export const AT = Object.fromEntries(ROW_KEYS.map((key, i) => [key, i])) as Readonly<Record<RowKey, number>>;
@@ -76,11 +77,12 @@ export function parseRow(text: string): Row | null {
   } catch {
     return null;
   }
-  if (!Array.isArray(row) || row.length !== TYPES.length) return null;
-  for (let i = 0; i < TYPES.length; i++) {
-    const type = TYPES[i] as string;
-    const value = row[i];
-    if (value === null ? type.length === 1 : typeof value !== (type[0] === "n" ? "number" : "string")) return null;
+  if (!Array.isArray(row) || row.length !== ROW_KEYS.length) return null;
+  for (let i = 0; i < ROW_KEYS.length; i++) {
+    const value: unknown = row[i];
+    if (value === null) {
+      if (!NULLABLE[i]) return null;
+    } else if (NUMERIC[i] ? typeof value !== "number" : typeof value !== "string") return null;
   }
   return row as Row;
 }

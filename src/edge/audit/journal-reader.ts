@@ -6,7 +6,7 @@ const CHUNK = 1024 * 1024;
 const NEWLINE = 10;
 
 export interface JournalLines {
-  /** Whole lines with their newlines; see `linesOf`. */
+  /** Whole lines with their newlines; see `linesOf`. Borrowed until the next journal is read. */
   readonly bytes: Buffer;
   /** The position behind the last of the lines. */
   readonly next: number;
@@ -43,8 +43,12 @@ function readLines(fd: number, from: number, to: number, most: number): JournalL
   }
 }
 
+/** Used again for each read that it is large enough for: a fresh one costs as much as reading. */
+let chunk: Buffer | null = null;
+
 function readFully(fd: number, from: number, want: number): Buffer {
-  const bytes = Buffer.allocUnsafe(want);
+  if (want <= CHUNK) chunk ??= Buffer.allocUnsafeSlow(CHUNK);
+  const bytes = chunk === null || want > CHUNK ? Buffer.allocUnsafeSlow(want) : chunk;
   let got = 0;
   while (got < want) {
     const n = readSync(fd, bytes, got, want - got, from + got);
