@@ -11,6 +11,7 @@ import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import { endedInOrder } from "./ending.ts";
+import { NextReader } from "./next-reader.ts";
 import type { Opening } from "./origin-opening.ts";
 import type { Route } from "./origin-route.ts";
 import { Outgoing } from "./outgoing.ts";
@@ -140,11 +141,9 @@ export class OriginConnection implements OriginSide {
 
   /** A read into the shared buffer. False: stop reading. */
   read(n: number, shared: Buffer): boolean {
-    if (this.reader !== null) return this.reader(shared.subarray(0, n));
+    if (this.next !== null) return this.next.read(shared.subarray(0, n));
     try {
-      // TLS may give more of what it has decrypted after it was told to stop.
-      if (this.late !== null) this.late.push(Buffer.from(shared.subarray(0, n)));
-      else this.receive(shared, n);
+      this.receive(shared, n);
     } catch (error) {
       this.broke(error as Error);
     }
@@ -295,7 +294,7 @@ export class OriginConnection implements OriginSide {
     this.gone = true;
     this.deadline?.stop();
     this.paused = true; // until somebody reads what comes next
-    this.late = [];
+    this.next = new NextReader();
     const socket = this.socket;
     socket.removeAllListeners("end");
     socket.removeAllListeners("close");
@@ -309,18 +308,12 @@ export class OriginConnection implements OriginSide {
   }
 
   private handOver(take: (chunk: Uint8Array) => boolean): void {
-    this.reader = take;
-    let room = true;
-    for (const piece of this.late ?? []) room = take(piece);
-    this.late = null;
-    if (!room) return; // it goes on reading when it has room
+    if (this.next?.handOver(take) !== true) return;
     this.paused = false;
     this.socket.resume();
   }
-  /** After a 101: what came before anybody read it, at most one read of the connection. */
-  private late: Buffer[] | null = null;
   /** Set after a 101: reads go there. */
-  private reader: ((chunk: Uint8Array) => boolean) | null = null;
+  private next: NextReader | null = null;
 
   pauseResponse(): void {
     this.paused = true;
