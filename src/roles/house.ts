@@ -233,7 +233,7 @@ class RunningHouse implements House {
         reason: classifyClientTlsError(error),
         detail: clientTlsHint(error, host),
       }),
-      http2: (socket, facts) => openHttp2Session(this.services, socket, facts),
+      http2: (socket, raw, facts) => openHttp2Session(this.services, socket, raw, facts),
       draining: () => this.draining,
     };
   }

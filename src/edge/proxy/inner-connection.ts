@@ -1,7 +1,6 @@
 // What comes inside an opened CONNECT: the first bytes tell. TLS is ended here with a leaf for the name, clear-text HTTP
 // gets the whole HTTP policy, and anything else follows `server.opaque`.
 import type net from "node:net";
-import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import { connectionRecord } from "../../audit/build.ts";
 import type { ConnectContext, ConnectionFacts } from "../../exchange/exchange.ts";
@@ -70,7 +69,7 @@ export class InnerConnection {
     const { services } = this.connect.conn;
     if (services.http2 !== null && this.held.toString("latin1", 0, PREFACE.length) === PREFACE) {
       this.socket.unshift(this.held);
-      services.http2(this.socket, facts);
+      services.http2(this.socket, this.socket, facts);
       return;
     }
     const inner = new ClientConnection(services, this.socket, this.socket, facts, "http");
@@ -164,7 +163,7 @@ export class InnerConnection {
       byAddress && canonical !== null && canonical !== authority.host && !ipLiteral(canonical) ? canonical : null;
     const mismatch = sni !== null && alias === null && canonical !== authority.host;
     const facts = this.innerFacts({ intercepted: true, sni, sniMismatch: mismatch, alias });
-    if (secured.alpnProtocol === "h2" && services.http2 !== null) services.http2(secured as Duplex, facts);
+    if (secured.alpnProtocol === "h2" && services.http2 !== null) services.http2(secured, this.socket, facts);
     else new ClientConnection(services, secured, this.socket, facts, "https");
   }
 

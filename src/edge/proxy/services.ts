@@ -1,9 +1,11 @@
 // What the proxy's edge gets from the house. Everything that a reload changes is asked for anew each time.
+import type net from "node:net";
 import type { Duplex } from "node:stream";
 import type { SecureContext } from "node:tls";
 import type { AuditSink } from "../../audit/sink.ts";
+import type { ConnectionFacts } from "../../exchange/exchange.ts";
 import type { RefusalOptions } from "../../exchange/refusal.ts";
-import type { RelayServices } from "../../exchange/relay.ts";
+import type { RelayServices } from "../../exchange/relay-services.ts";
 import type { Policy } from "../../policy/types.ts";
 import type { ProxyError } from "../../shared/errors.ts";
 import type { Metrics } from "../../shared/metrics.ts";
@@ -40,8 +42,8 @@ export interface ProxyServices extends RelayServices {
     error: Error,
     host: string,
   ): { reason: "client-tls-rejected" | "client-tls-failed"; detail: string };
-  /** HTTP/2 towards the client: takes over a decrypted connection whose ALPN chose h2; null where it is not spoken. */
-  readonly http2: ((socket: Duplex, facts: import("../../exchange/exchange.ts").ConnectionFacts) => void) | null;
+  /** HTTP/2 towards the client: takes over a connection (and the one under its TLS) that speaks it; null where it is not spoken. */
+  readonly http2: ((socket: Duplex, raw: net.Socket, facts: ConnectionFacts) => void) | null;
   /** True while the house drains: connections are closed after the present exchange. */
   draining(): boolean;
   /** What is open, for draining and for caps. */

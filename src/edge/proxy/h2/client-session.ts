@@ -1,6 +1,7 @@
 // HTTP/2 towards the client: one session over a decrypted (or clear-text) connection inside CONNECT; each stream is an
 // exchange of its own. Bounds: streams, field sections, windows, time, and what a client may ask of us for nothing.
 import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
+import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { connectionRecord } from "../../../audit/build.ts";
 import { type ConnectContext, type ConnectionFacts, Exchange } from "../../../exchange/exchange.ts";
@@ -27,11 +28,19 @@ const LINGER = 2_000;
 /** Streams that were never shown to us and get a record each; more in one go share one. */
 const UNSEEN_RECORDS = 100;
 
-/** Takes over a connection whose client speaks HTTP/2 (ALPN, or prior knowledge in clear text). */
-export function openHttp2Session(services: ProxyServices, socket: Duplex, facts: ConnectionFacts): void {
+/**
+ * Takes over a connection whose client speaks HTTP/2 (ALPN, or prior knowledge in clear text). `raw`: the connection under its
+ * TLS, or the same one.
+ */
+export function openHttp2Session(
+  services: ProxyServices,
+  socket: Duplex,
+  raw: net.Socket,
+  facts: ConnectionFacts,
+): void {
   const { connect } = facts;
   if (connect === null) throw new Error("HTTP/2 is spoken inside CONNECT only");
-  new H2ClientSession(services, socket, facts, connect);
+  new H2ClientSession(services, socket, raw, facts, connect);
 }
 
 export class H2ClientSession implements StreamOwner {
@@ -58,13 +67,19 @@ export class H2ClientSession implements StreamOwner {
   private closing = false;
   private gone = false;
 
-  constructor(services: ProxyServices, socket: Duplex, facts: ConnectionFacts, connect: ConnectContext) {
+  constructor(
+    services: ProxyServices,
+    socket: Duplex,
+    raw: net.Socket,
+    facts: ConnectionFacts,
+    connect: ConnectContext,
+  ) {
     this.services = services;
     this.facts = facts;
     this.connect = connect;
     this.scheme = connect.intercepted ? "https" : "http";
     this.socket = socket;
-    this.probe = new Probe(socket);
+    this.probe = new Probe(raw);
     this.idleSince = services.wheel.now;
     socket.prependListener("close", () => this.lookForUnseen(true));
     // HTTP/2 has no half-open connections.
