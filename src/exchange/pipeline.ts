@@ -2,6 +2,7 @@
 // once; an exchange allocates its taps and nothing else. Hooks may return promises but need not: the usual exchange runs
 // through without a tick.
 import type { ResponseHead } from "../http/messages.ts";
+import { ProxyError } from "../shared/errors.ts";
 import type { Exchange } from "./exchange.ts";
 import type { BodyTap, Stage, StageResult, StepPlan } from "./stage.ts";
 
@@ -34,6 +35,7 @@ const both = (a: BodyTap | null, b: BodyTap | null): BodyTap | null =>
 export class Pipeline {
   private readonly request: readonly Stage[];
   private readonly response: readonly Stage[];
+  private readonly interim: readonly Stage[];
   private readonly requestTaps: readonly Stage[];
   private readonly responseTaps: readonly Stage[];
   private readonly complete: readonly Stage[];
@@ -45,6 +47,7 @@ export class Pipeline {
   constructor(stages: readonly Stage[]) {
     this.request = stages.filter((s) => s.onRequest);
     this.response = stages.filter((s) => s.onResponse).reverse();
+    this.interim = stages.filter((s) => s.onInterim).reverse();
     this.requestTaps = stages.filter((s) => s.requestTap);
     this.responseTaps = stages.filter((s) => s.responseTap).reverse();
     this.complete = stages.filter((s) => s.onComplete).reverse();
@@ -63,6 +66,18 @@ export class Pipeline {
   /** Response hooks in reverse order. */
   onResponse(x: Exchange, response: ResponseHead): StageResult | Promise<StageResult> {
     return this.run(x, response, this.response, 0);
+  }
+
+  /** Hooks of informational responses in reverse order. False: this one does not pass, and the record says so. */
+  onInterim(x: Exchange, interim: ResponseHead): boolean {
+    try {
+      for (const stage of this.interim) stage.onInterim?.(x, interim);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ProxyError)) throw error;
+      x.note(`informational-dropped:${interim.status}:${error.reason}`);
+      return false;
+    }
   }
 
   private run(

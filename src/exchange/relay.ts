@@ -3,30 +3,13 @@
 // same decision on every path (invariant 7).
 import { type Fields, firstValue } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
-import type { Clock } from "../shared/clock.ts";
 import { asProxyError, ProxyError } from "../shared/errors.ts";
-import type { Log } from "../shared/log.ts";
 import { BodyGate } from "./body-gate.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Pipeline, Taps } from "./pipeline.ts";
-import type { ClientEvents, ClientSide, OriginEvents, OriginSide, Origins, RawConnection } from "./sides.ts";
+import type { Taps } from "./pipeline.ts";
+import type { RelayServices } from "./relay-services.ts";
+import type { ClientEvents, ClientSide, OriginEvents, OriginSide, RawConnection } from "./sides.ts";
 import type { LocalResponse, StageResult } from "./stage.ts";
-
-/** What the relay asks of the house. */
-export interface RelayServices {
-  readonly pipeline: Pipeline;
-  readonly origins: Origins;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** Coarse monotonic milliseconds, cheap to read. */
-  readonly coarse: { readonly now: number };
-  /** The response that tells the client of a refusal. */
-  refusal(x: Exchange, error: ProxyError): LocalResponse;
-  /** Joins the two raw connections after a 101. */
-  upgraded(x: Exchange, client: RawConnection, origin: RawConnection): void;
-  /** Called once for each exchange, after its record was taken. */
-  done(x: Exchange): void;
-}
 
 /** How long a client that sent Expect waits for the origin's 100 before we send one (RFC 9110 section 10.1.1). */
 const CONTINUE_AFTER = 1_000;
@@ -211,7 +194,16 @@ export class Relay implements ClientEvents, OriginEvents {
     this.touch();
     if (status === 100) {
       if (this.expects) this.sendContinue();
-    } else if (this.client.version !== "1.0") this.client.interim(status, phrase, fields);
+    } else if (this.client.version !== "1.0") this.passInterim({ status, phrase, fields });
+  }
+
+  private passInterim(interim: ResponseHead): void {
+    try {
+      const passes = this.services.pipeline.onInterim(this.x, interim);
+      if (passes) this.client.interim(interim.status, interim.phrase, interim.fields);
+    } catch (error) {
+      this.fail(asProxyError(error));
+    }
   }
 
   private sendContinue(): void {

@@ -64,6 +64,11 @@ export interface Stage {
   onRequest?(x: Exchange): StageResult | Promise<StageResult>;
   /** In reverse order. */
   onResponse?(x: Exchange, response: ResponseHead): StageResult | Promise<StageResult>;
+  /**
+   * In reverse order, before `onResponse`: an informational response other than 100 (RFC 9110 section 15.2), whose fields may be
+   * edited. It is optional, so a thrown ProxyError drops it, and the exchange goes on.
+   */
+  onInterim?(x: Exchange, interim: ResponseHead): void;
   /** null: leaves this body alone. Taps run in the order of the list for requests, in reverse for responses. */
   requestTap?(x: Exchange): BodyTap | null;
   responseTap?(x: Exchange, response: ResponseHead): BodyTap | null;

@@ -54,15 +54,3 @@ export function setField(fields: Fields, name: string, value: string): void {
   }
   fields.push(name, value);
 }
-
-const ONE_CONNECTION = /^(?:connection|keep-alive|proxy-.*|te|transfer-encoding|content-length|upgrade|alt-svc)$/i;
-
-/** A copy without what belongs to one connection: for informational responses, which have no framing either. */
-export function withoutConnection(fields: Fields): Fields {
-  const kept: Fields = [];
-  for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] as string;
-    if (!ONE_CONNECTION.test(name)) kept.push(name, fields[i + 1] as string);
-  }
-  return kept;
-}

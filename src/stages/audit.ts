@@ -31,6 +31,10 @@ export function auditStage({ sink, clock, secrets = NO_SECRETS }: AuditStageOpti
       if (sink.unavailable !== null) throw new ProxyError("audit-unavailable");
       return null;
     },
+    onInterim(x, { status }) {
+      const note = `informational:${status}`;
+      if (!x.notes?.includes(note)) x.note(note);
+    },
     requestTap(x) {
       const boundary = multipartBoundary(firstValue(x.received.fields, "content-type"));
       const tap = new BodyDigest(x.decision?.plan.record.bodies ?? 0, boundary);

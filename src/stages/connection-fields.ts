@@ -49,6 +49,10 @@ export function connectionFieldsStage(pseudonym: string): Stage {
       response.fields.push("Via", via(x.originProtocol));
       return null;
     },
+    onInterim(x, interim) {
+      responseFields(x, interim);
+      interim.fields.push("Via", via(x.originProtocol));
+    },
   };
 }
 
@@ -118,5 +122,5 @@ function responseFields(x: Exchange, response: ResponseHead): void {
     }
   }
   strip(fields, nominated);
-  if (dropped) x.note("alt-svc-dropped");
+  if (dropped && !x.notes?.includes("alt-svc-dropped")) x.note("alt-svc-dropped");
 }

@@ -53,6 +53,11 @@ export function contentStage({ decoders }: ContentStageOptions): Stage {
       scanFields(side, response.fields, "fields");
       return null;
     },
+    onInterim(x: Exchange, interim: ResponseHead): void {
+      const plan = planOf(x);
+      if (plan !== null && plan.response.fields.length > 0)
+        scanFields(new ContentSide(x, plan, "response"), interim.fields, "fields");
+    },
     requestStep(x: Exchange): StepPlan | null {
       const plan = planOf(x);
       if (plan === null || plan.request.body.length === 0 || x.requestLength === 0) return null;

@@ -1,6 +1,6 @@
 // Field edits of the decision: set, append, remove, on requests and responses. Secrets were put in when the policy was loaded.
 import type { Stage } from "../exchange/stage.ts";
-import { type Fields, removeField, setField } from "../http/fields.ts";
+import { type Fields, firstValue, removeField, setField } from "../http/fields.ts";
 import type { FieldEdit } from "../policy/types.ts";
 
 export const injectStage: Stage = {
@@ -14,6 +14,14 @@ export const injectStage: Stage = {
     const edits = x.decision?.plan.responseEdits;
     if (edits !== undefined && edits.length > 0) apply(response.fields, edits);
     return null;
+  },
+  /** What the rule removes or sets must not show in an informational response; nothing is added to one. */
+  onInterim(x, { fields }) {
+    for (const edit of x.decision?.plan.responseEdits ?? []) {
+      const name = edit.name.toLowerCase();
+      if (edit.op === "remove") removeField(fields, name);
+      else if (edit.op === "set" && firstValue(fields, name) !== null) setField(fields, edit.name, edit.value);
+    }
   },
 };
 

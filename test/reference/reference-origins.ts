@@ -161,7 +161,7 @@ class UndiciOrigin extends Answer implements OriginSide {
       },
       onResponseStart: (controller, status, _headers, phrase = "") => {
         const fields = texts(controller.rawHeaders);
-        if (status < 200) this.events.responseInterim(status, phrase, withoutConnection(fields));
+        if (status < 200) this.events.responseInterim(status, phrase, fields);
         else this.begin(status, phrase, fields, "1.1");
       },
       onResponseData: (controller, chunk) => {
@@ -215,7 +215,7 @@ class NodeHttpOrigin extends Answer implements OriginSide {
       setHost: false,
     });
     this.outgoing.on("information", ({ statusCode, statusMessage, rawHeaders }) =>
-      events.responseInterim(statusCode, statusMessage, withoutConnection(rawHeaders)),
+      events.responseInterim(statusCode, statusMessage, rawHeaders.slice()),
     );
     this.outgoing.on("continue", () => events.responseInterim(100, "Continue", []));
     this.outgoing.on("response", (incoming) => this.read(incoming));
@@ -264,7 +264,3 @@ class NodeHttpOrigin extends Answer implements OriginSide {
 
 const texts = (raw: unknown): Fields =>
   ((raw ?? []) as (Buffer | string)[]).map((part) => (typeof part === "string" ? part : part.toString("latin1")));
-
-/** Informational responses pass without what belongs to the connection. */
-const withoutConnection = (fields: Fields): Fields =>
-  fields.filter((_, i) => !/^(?:connection|keep-alive|content-length|alt-svc)$/i.test(fields[i - (i % 2)] as string));

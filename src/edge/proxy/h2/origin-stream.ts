@@ -135,12 +135,8 @@ export class H2OriginStream implements OriginSide, Guarded {
     if (events === null || !(status >= 100 && status < 200)) return;
     if (status === 101 || ++this.interims > MAX_INTERIM)
       return this.fail(new ProxyError("origin-protocol", "too many or malformed informational responses"));
-    const { fields } = readSection(raw);
-    const passed: Fields = [];
-    for (let i = 0; i < fields.length; i += 2)
-      if (fields[i] !== "alt-svc" && fields[i] !== "content-length")
-        passed.push(fields[i] as string, fields[i + 1] as string);
-    events.responseInterim(status, "", passed);
+    this.request.exchange.originProtocol = "2";
+    events.responseInterim(status, "", readSection(raw).fields);
   }
 
   private head(status: number, flags: number, raw: readonly string[]): void {
