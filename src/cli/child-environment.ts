@@ -90,6 +90,21 @@ export function childEnvironment(settings: ChildSettings, inherited: NodeJS.Proc
   return env;
 }
 
+/** What a child may inherit: not the variables that the policy reads secrets from. Tells each with `dropped`. */
+export function withoutSecrets(
+  inherited: NodeJS.ProcessEnv,
+  secretVariables: readonly string[],
+  dropped: (message: string) => void,
+): NodeJS.ProcessEnv {
+  const env = { ...inherited };
+  for (const name of secretVariables) {
+    if (env[name] === undefined) continue;
+    delete env[name];
+    dropped(`${name} is not passed on: the policy reads a secret from it`);
+  }
+  return env;
+}
+
 /** Names of inherited variables that a child will not see as they were, for a notice. `NO_PROXY` above all. */
 export function droppedNoProxy(settings: ChildSettings, inherited: NodeJS.ProcessEnv): string[] {
   const ours = noProxyText(settings.noProxy);

@@ -7,14 +7,14 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join } from "node:path";
 import { Command } from "commander";
-import { type ChildSettings, childEnvironment } from "./child-environment.ts";
+import { type ChildSettings, childEnvironment, withoutSecrets } from "./child-environment.ts";
 import { prepareTrust, withoutOurBundle } from "./child-trust.ts";
 import { tryCommand } from "./doctor-command.ts";
 import { failed, ok, type Step, traceRequest, warning, within } from "./doctor-hops.ts";
 import { explainFailure, RUNTIMES, type Runtime } from "./doctor-runtimes.ts";
 import { joinOrStartHouse } from "./house-access.ts";
 import { DEFAULT_NO_PROXY, parseNoProxy } from "./no-proxy.ts";
-import { CommandError, colours, EXIT, print, printJson, safeText, table } from "./output.ts";
+import { CommandError, colours, EXIT, notice, print, printJson, safeText, table } from "./output.ts";
 import { configOption, findPlaces, type PlaceOptions } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
 
@@ -91,7 +91,7 @@ async function examine(
       noProxy: parseNoProxy(DEFAULT_NO_PROXY),
       files,
     };
-    const child = childEnvironment(settings, process.env);
+    const child = childEnvironment(settings, withoutSecrets(process.env, facts.secretVariables ?? [], notice));
     add(caStep(facts.caFile));
     for (const url of urls) add(...(await traceRequest(url, port, readFileSync(files.bundle, "utf8"))));
     const first = urls[0] as URL;

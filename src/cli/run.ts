@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { constants } from "node:os";
 import { Command } from "commander";
-import { type ChildSettings, childEnvironment, droppedNoProxy } from "./child-environment.ts";
+import { type ChildSettings, childEnvironment, droppedNoProxy, withoutSecrets } from "./child-environment.ts";
 import { prepareTrust, withoutOurBundle } from "./child-trust.ts";
 import { joinOrStartHouse } from "./house-access.ts";
 import { DEFAULT_NO_PROXY, type NoProxyEntry, parseNoProxy } from "./no-proxy.ts";
@@ -67,15 +67,11 @@ export async function run(command: readonly string[], options: RunOptions): Prom
     for (const name of droppedNoProxy(settings, inherited)) {
       notice(`the inherited ${name} is not passed on; use --no-proxy to say which hosts are reached without the proxy`);
     }
-    for (const name of facts.secretVariables ?? []) {
-      if (inherited[name] === undefined) continue;
-      delete inherited[name];
-      notice(`${name} is not passed on: the policy reads a secret from it`);
-    }
+    const passed = withoutSecrets(inherited, facts.secretVariables ?? [], notice);
     void house.gone.then(() => {
       if (!over) notice("the house went away: the command has no way out any more");
     });
-    return await spawnAndWait(command, childEnvironment(settings, inherited));
+    return await spawnAndWait(command, childEnvironment(settings, passed));
   } finally {
     over = true;
     house.end();

@@ -1,5 +1,5 @@
 // The doctor with patients: a healthy house, one that refuses, and none at all.
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Step } from "../../src/cli/doctor-hops.ts";
@@ -35,6 +35,17 @@ test("a refused tunnel is told from an untrusted CA", async () => {
 test("-c takes one file, so that the URLs behind it are still URLs", async () => {
   const { steps } = await doctor("--data", house.data, "-c", "policies/observe.yaml", "https://refused.example/");
   expect(steps.map((s) => s.step)).toContain("refused.example: CONNECT");
+});
+test("a command that it runs does not get the variables that the policy reads secrets from, as under `run`", async () => {
+  const file = join(house.folder, "environment.json");
+  const code = `require("fs").writeFileSync(${JSON.stringify(file)}, JSON.stringify(process.env))`;
+  const env = { SMALL_HOUSE_SECRET: "battery staple", OTHER: "passed on" };
+  const ran = await cli(["doctor", "--json", "--data", house.data, "--", process.execPath, "-e", code], { env });
+  const seen = JSON.parse(readFileSync(file, "utf8"));
+  expect([seen.SMALL_HOUSE_SECRET, seen.OTHER]).toEqual([undefined, "passed on"]);
+  expect(seen.HTTPS_PROXY).toMatch(/^http:/);
+  expect(ran.stderr).toContain("SMALL_HOUSE_SECRET is not passed on");
+  expect(ran.stdout.toString() + ran.stderr).not.toContain("battery staple");
 });
 test("a house that cannot start: why", async () => {
   const file = join(house.folder, "bad.yaml");

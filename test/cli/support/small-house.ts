@@ -63,6 +63,7 @@ export async function openSmallHouse(): Promise<SmallHouse> {
       caCreated: true,
       auditFile: join(data, "audit.db"),
       rootsFrom: "Node.js",
+      secretVariables: ["SMALL_HOUSE_SECRET"],
       warnings: [],
     },
     openChildPort,
