@@ -11,6 +11,8 @@ import { type Scene, startScene, startTls } from "./scene.ts";
 
 const SECRET = "s3cr3t-t0ken-9";
 const NEXT = "n3xt-pa55:word";
+/** Nothing listens here. */
+const GONE = 1;
 const basic = (user: string, password: string): string =>
   `Basic ${Buffer.from(`${user}:${password}`).toString("base64")}`;
 
@@ -82,6 +84,8 @@ rules:
   - { id: next-here, allow: ["here.test:${plain}", "here.test:${secure}"], via: { url: "http://next.test:${openNext.port}", resolve: here } }
   - { id: next-tls, allow: ["next-tls.test:${plain}", "next-tls.test:${secure}"], via: { url: "https://next.test:${secureNext.port}", username: me, password: "\${secret:next}" } }
   - { id: next-wrong, allow: ["wrong.test:${plain}", "wrong.test:${secure}"], via: { url: "http://next.test:${plainNext.port}", username: me, password: nope } }
+  - { id: next-pinned, allow: ["pinned.test:${secure}"], tunnel: { reason: pins }, via: { url: "http://next.test:${plainNext.port}", username: me, password: nope } }
+  - { id: next-gone, allow: ["http://gone.test"], to: "http://o.test:${plain}", via: "http://next.test:${GONE}" }
   - { id: next-closed, allow: ["closed.test:${plain}"], via: "http://next.test:${openNext.port}" }
   - { id: moved, allow: ["http://old.test"], redirect: { status: 308, to: "https://new.test/docs" } }
   - id: edited
@@ -206,6 +210,26 @@ describe("via", () => {
     expect([response.status, reasonOf(response)]).toEqual([502, "next-proxy-refused"]);
     const error = "the next proxy wants other credentials";
     expect(records[0]).toMatchObject({ decision: "allow", reason: "next-proxy-refused", error });
+    expect(records[0]?.origin?.via).toBe(`http://next.test:${plainNext.port}`);
+  });
+  test("a next proxy that refuses a blind tunnel is named in its record", async () => {
+    const address = scene.newAddress();
+    const client = await scene.open(address);
+    const authority = `pinned.test:${scene.secure.port}`;
+    client.send(`CONNECT ${authority} HTTP/1.1\r\nHost: ${authority}\r\n\r\n`);
+    expect((await client.response()).status).toBe(502);
+    client.destroy();
+    const [record] = await scene.house.recordsWhere((r) => r.address === address);
+    expect(record).toMatchObject({ kind: "connect", decision: "allow", reason: "next-proxy-refused" });
+    const via = `http://next.test:${plainNext.port}`;
+    expect(record?.origin).toMatchObject({ via, address: null, port: scene.secure.port, resolvedBy: "next-proxy" });
+    expect(JSON.stringify(record)).not.toContain("nope");
+  });
+  test("a next proxy that nobody answers for is named in the record, and so is where it was to lead", async () => {
+    const { response, records } = await plainly("http://gone.test/g");
+    expect([response.status, reasonOf(response)]).toEqual([502, "origin-refused"]);
+    const to = `http://o.test:${scene.plain.port}`;
+    expect(records[0]?.origin).toMatchObject({ via: `http://next.test:${GONE}`, to, address: null });
   });
   test("the name is checked here, too", async () => {
     const before = openNext.heads.length;

@@ -1,6 +1,7 @@
 // CONNECT (RFC 9110 section 9.3.6): who asks, whether it may, and what becomes of the connection: refused, opened
 // (intercepted, or clear-text HTTP), or tunnelled blindly.
 import { connectRecord } from "../../audit/build.ts";
+import type { OriginRecord } from "../../audit/record.ts";
 import { decisionFields, refusal } from "../../exchange/refusal.ts";
 import { firstValue } from "../../http/fields.ts";
 import type { Authority } from "../../http/messages.ts";
@@ -134,8 +135,8 @@ export class Connect {
     return { socket, rest };
   }
 
-  /** Refuses: the reason stands in the status line and fields, since most clients drop the body. */
-  refuse(error: ProxyError): void {
+  /** Refuses: the reason stands in the status line and fields, since most clients drop the body. `origin`: how far it came. */
+  refuse(error: ProxyError, origin: OriginRecord | null = null): void {
     const { conn, decision } = this;
     const { services } = conn;
     if (error.reason === "internal")
@@ -150,6 +151,7 @@ export class Connect {
       reason: error.reason,
       status: error.status,
       error: denied ? null : error.message,
+      origin,
     });
     services.sink.append(record, () => this.answer(error, decision?.rule ?? null));
   }

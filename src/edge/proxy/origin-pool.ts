@@ -1,6 +1,7 @@
 // Origin connections, kept for a while after use. A connection is used again only by the client it was made for (invariant
 // 8), only after a byte-exact end, and never across a reload that could judge its address differently.
 import type { Duplex } from "node:stream";
+import type { OriginRecord } from "../../audit/record.ts";
 import type { Exchange } from "../../exchange/exchange.ts";
 import type { OpenRequest, OriginEvents, Origins } from "../../exchange/sides.ts";
 import { originText } from "../../http/target.ts";
@@ -199,7 +200,10 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
       // Also what failed above: a bug costs these exchanges, and not the process.
       .catch((error: unknown) => {
         if (leads) this.dialling.delete(key);
-        for (const one of [o, ...waiting]) if (!one.abandoned) one.events.originFailed(asProxyError(error));
+        for (const one of [o, ...waiting].filter((each) => !each.abandoned)) {
+          if (opening.reached !== null) recordWay(one.request.exchange, opening.reached);
+          one.events.originFailed(asProxyError(error));
+        }
       });
   }
 
@@ -251,10 +255,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
 
   /** What the record says of the way there. */
   private describe(x: Exchange, route: Route, fresh: boolean): void {
-    const { received, forward } = x;
-    const moved =
-      forward.host !== received.host || forward.port !== received.port || forward.scheme !== received.scheme;
-    x.origin = moved ? { ...route.record, to: originText(forward) } : route.record;
+    recordWay(x, route.record);
     if (!fresh) return;
     x.timings.dns = route.timings.dns;
     x.timings.connect = route.timings.connect;
@@ -313,6 +314,13 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     for (const c of [...this.all]) c.destroy();
     for (const session of [...this.sessions.values()].flat()) session.destroy();
   }
+}
+
+/** Says in the record where the request went, which a rule may have changed. */
+function recordWay(x: Exchange, way: OriginRecord): void {
+  const { received, forward } = x;
+  const moved = forward.host !== received.host || forward.port !== received.port || forward.scheme !== received.scheme;
+  x.origin = moved ? { ...way, to: originText(forward) } : way;
 }
 
 const incomplete = (error: Error | null): ProxyError =>

@@ -64,13 +64,24 @@ export interface Route {
   readonly absoluteHost: string | null;
 }
 
-/** Opens a route. `abandon` gives it up at any point. Rejects with ProxyError. */
-export function openRoute(services: RouteServices, request: RouteRequest): { route: Promise<Route>; abandon(): void } {
-  const attempt = new Attempt(services, request);
-  return { route: attempt.run(), abandon: () => attempt.abandon() };
+/** A route that is being opened. */
+export interface RouteOpening {
+  /** Rejects with ProxyError. */
+  readonly route: Promise<Route>;
+  /** What is known of the way where it failed: the next proxy that was asked. null: nobody was. */
+  readonly reached: OriginRecord | null;
+  /** Gives it up, at any point. */
+  abandon(): void;
 }
 
-class Attempt {
+/** Opens a route. */
+export function openRoute(services: RouteServices, request: RouteRequest): RouteOpening {
+  return new Attempt(services, request);
+}
+
+class Attempt implements RouteOpening {
+  readonly route: Promise<Route>;
+  reached: OriginRecord | null = null;
   private readonly services: RouteServices;
   private readonly request: RouteRequest;
   private abandoned = false;
@@ -80,6 +91,7 @@ class Attempt {
   constructor(services: RouteServices, request: RouteRequest) {
     this.services = services;
     this.request = request;
+    this.route = this.run();
   }
 
   abandon(): void {
@@ -91,7 +103,7 @@ class Attempt {
     if (this.abandoned) throw new ProxyError("client-gone");
   }
 
-  async run(): Promise<Route> {
+  private async run(): Promise<Route> {
     try {
       return await (this.request.via === null ? this.direct() : this.through(this.request.via));
     } catch (error) {
@@ -143,13 +155,6 @@ class Attempt {
     const target = await services.guard.check(destination.host, destination.port);
     const addresses = await services.guard.check(via.host, via.port);
     this.alive();
-    const t1 = services.tick();
-    const plain = destination.scheme === "http" && request.alpn !== null;
-    const proxyTls = via.scheme === "https" ? services.originTls().optionsFor(via, "", ["http/1.1"]) : null;
-    const toProxy = await this.open(addresses, via.port, null, proxyTls);
-    if (proxyTls !== null) services.originTls().accept(toProxy as tls.TLSSocket, via);
-    this.alive();
-    const t2 = services.tick();
     const here = via.resolve === "here" ? (target[0]?.address ?? null) : null;
     const record = {
       address: null,
@@ -160,6 +165,14 @@ class Attempt {
       to: null,
       via: originText(via),
     } as const;
+    this.reached = record;
+    const t1 = services.tick();
+    const plain = destination.scheme === "http" && request.alpn !== null;
+    const proxyTls = via.scheme === "https" ? services.originTls().optionsFor(via, "", ["http/1.1"]) : null;
+    const toProxy = await this.open(addresses, via.port, null, proxyTls);
+    if (proxyTls !== null) services.originTls().accept(toProxy as tls.TLSSocket, via);
+    this.alive();
+    const t2 = services.tick();
     const timings = { dns: t1 - t0, connect: t2 - t1, tls: null };
     if (plain) {
       return {

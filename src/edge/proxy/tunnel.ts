@@ -15,14 +15,14 @@ import { BlindRelay } from "./blind-relay.ts";
 import type { Connect } from "./connect.ts";
 import type { OnRead } from "./dial.ts";
 import { breakOff } from "./ending.ts";
-import type { Route, RouteRequest } from "./origin-route.ts";
+import type { Route, RouteOpening, RouteRequest } from "./origin-route.ts";
 import { isSettled, sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
 import { giveBackAfter, takeBuffer } from "./tunnel-buffers.ts";
 
 /** Opens raw routes; the house makes it from `openRoute`. */
 export interface Tunnels {
-  open(request: RouteRequest): { route: Promise<Route>; abandon(): void };
+  open(request: RouteRequest): RouteOpening;
   /** Reads a ClientHello; the TLS edge implements it. */
   helloReader(): HelloReader;
 }
@@ -72,6 +72,8 @@ class Tunnel {
   /** True: inside an opened CONNECT that has been answered and recorded. */
   private readonly inner: boolean;
   private route: Route | null = null;
+  /** What the record says of the way: as far as it came. */
+  private way: OriginRecord | null = null;
   private sni: string | null = null;
   /** The ClientHello has encrypted_client_hello: a name may be hidden behind the one that was compared, or a dummy is. */
   private ech = false;
@@ -109,6 +111,7 @@ class Tunnel {
       (route) => {
         clientSocket.off("close", gone);
         this.route = route;
+        this.way = route.record;
         const joined = established(route);
         if (joined === null) {
           route.socket.destroy();
@@ -131,7 +134,8 @@ class Tunnel {
       (error: unknown) => {
         clientSocket.off("close", gone);
         const failure = asProxyError(error);
-        if (!this.inner) return this.connect.refuse(failure);
+        this.way = opening.reached;
+        if (!this.inner) return this.connect.refuse(failure, this.originRecord());
         this.failed(failure);
         clientSocket.destroy();
       },
@@ -300,13 +304,15 @@ class Tunnel {
     services.open.add(relay);
   }
 
+  private originRecord(): OriginRecord | null {
+    const { to } = this.decision.plan;
+    return this.way === null || to === null ? this.way : { ...this.way, to: originText(to) };
+  }
+
   private record(sent: BodyRecord, received: BodyRecord, reason: Reason | null, detail: string | null): void {
     const { connect, decision, route } = this;
     const { services } = connect.conn;
     const refused = reason !== null && REFUSALS.has(reason);
-    const to = decision.plan.to === null ? null : originText(decision.plan.to);
-    const origin: OriginRecord | null =
-      route === null || to === null ? (route?.record ?? null) : { ...route.record, to };
     const timings: Partial<Timings> = route === null ? {} : { dns: route.timings.dns, connect: route.timings.connect };
     const facts = connect.facts();
     services.sink.append(
@@ -326,7 +332,7 @@ class Tunnel {
         sent,
         received,
         timings,
-        origin,
+        origin: this.originRecord(),
         originProtocol: "tcp",
         sni: this.sni,
         uninspected: true,
