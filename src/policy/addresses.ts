@@ -118,11 +118,23 @@ export function compileNetwork(allow: readonly string[]): NetworkPolicy {
     else problems.push(entry.problem);
   }
   if (problems.length > 0) throw new ProxyError("bad-configuration", `network.allow: ${problems.join("; ")}`);
+  const judged = new Map<string, AddressAnswer>();
   return Object.freeze({
-    permits: (ip: string) => judge(ip, ranges),
+    permits: (ip: string) => {
+      const known = judged.get(ip);
+      if (known !== undefined) return known;
+      // The same few addresses are asked for, some times for each connection, and the answer never changes.
+      const answer = Object.freeze(judge(ip, ranges));
+      if (judged.size >= MAX_JUDGED) judged.clear();
+      judged.set(ip, answer);
+      return answer;
+    },
     permitsName: (host: string) => !METADATA_HOSTS.includes(host) || names.has(host),
   });
 }
+
+/** Answers that are remembered. */
+const MAX_JUDGED = 1_000;
 
 function judge(ip: string, ranges: readonly Range[]): AddressAnswer {
   const { class: addressClass, canonical, embedded } = classifyAddress(ip);
