@@ -18,23 +18,18 @@ export interface PathReadings {
 }
 
 /** All readings of a path as sent. `canonical` is what `canonicalPath` said of it. */
-export function readPath(sent: string, canonical: CanonicalPath): PathReadings {
-  const readings = withParameters(sent, canonical);
-  if (!readings.path.includes(";")) return { ...readings, bare: null };
-  const all = [readings.path, ...(readings.others ?? [])];
-  return { ...readings, bare: all.map((path) => path.replace(/;[^/]*/g, "")) };
+export function readPath(sent: string, { path, merged, dangerous }: CanonicalPath): PathReadings {
+  let others: string[] | null = merged === null ? null : [merged];
+  let slashesOnly = false;
+  if (dangerous !== null) {
+    const decoded = canonicalPath((sent.split("?", 1)[0] as string).replace(/%2f/gi, "/"));
+    others = [...(others ?? []), decoded.path];
+    if (decoded.merged !== null) others.push(decoded.merged);
+    // Dot segments that appear only once the slashes are decoded are an attack, not a name with a slash in it.
+    slashesOnly = decoded.dangerous === null && !/(?:%2f|\/)\.{1,2}(?:%2f|\/|$)/i.test(sent);
+  }
+  const bare = path.includes(";") ? [path, ...(others ?? [])].map(withoutParameters) : null;
+  return { path, others, bare, dangerous, slashesOnly };
 }
 
-function withParameters(sent: string, canonical: CanonicalPath): Omit<PathReadings, "bare"> {
-  const { path, merged, dangerous } = canonical;
-  if (dangerous === null) {
-    return { path, others: merged === null ? null : [merged], dangerous: null, slashesOnly: false };
-  }
-  const others = merged === null ? [] : [merged];
-  const decoded = canonicalPath((sent.split("?", 1)[0] as string).replace(/%2f/gi, "/"));
-  others.push(decoded.path);
-  if (decoded.merged !== null) others.push(decoded.merged);
-  // Dot segments that appear only once the slashes are decoded are an attack, not a name with a slash in it.
-  const slashesOnly = decoded.dangerous === null && !/(?:%2f|\/)\.{1,2}(?:%2f|\/|$)/i.test(sent);
-  return { path, others, dangerous, slashesOnly };
-}
+const withoutParameters = (path: string): string => path.replace(/;[^/]*/g, "");
