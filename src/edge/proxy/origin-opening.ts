@@ -45,9 +45,14 @@ export class Opening {
     return this.priorKnowledge ? "h2c" : this.prefersHttp2 ? "h2" : "h1";
   }
 
+  /** No HTTP/2 session serves it: what asks for an upgrade would lose that there (RFC 9113 section 8.2.2). */
+  get needsHttp1(): boolean {
+    return this.upgrade || this.onlyHttp1;
+  }
+
   /** The protocols to offer in TLS, in order of preference. */
   get alpn(): readonly string[] {
-    if (this.upgrade || this.onlyHttp1) return ["http/1.1"];
+    if (this.needsHttp1) return ["http/1.1"];
     return this.prefersHttp2 ? ["h2", "http/1.1"] : ["http/1.1", "h2"];
   }
 

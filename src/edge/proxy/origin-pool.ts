@@ -83,7 +83,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   /** A session or an idle connection that this client may use, a dial that others wait for already, or a new one. */
   private advance(o: Opening): void {
     if (this.insisting.isHttp1(o.key)) o.onlyHttp1 = true;
-    const session = this.sessionFor(o.key);
+    const session = o.needsHttp1 ? null : this.sessionFor(o.key);
     if (session !== null) return this.onSession(o, session, false);
     const idle = o.upgrade ? null : this.take(o.key, o.safe);
     if (idle !== null) return this.onConnection(o, idle);
