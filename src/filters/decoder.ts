@@ -20,6 +20,15 @@ export interface Decoders {
   open(codings: readonly string[], out: (plain: Uint8Array) => void): Decoder;
 }
 
+/** Undoes codings in one go: for content that is short and here. */
+export interface Unpacker {
+  /**
+   * The plain bytes of content in codings, in the order in which they were applied. `cut`: it is the beginning of a longer content,
+   * and what comes out of it is wanted. null: a coding is unknown or broken, something cannot be read, or `limit` bytes are not enough.
+   */
+  unpack(codings: readonly string[], coded: Uint8Array, cut: boolean, limit: number): Uint8Array | null;
+}
+
 /** The codings of Content-Encoding values in the order in which they were applied, without `identity`. */
 export function codingsOf(values: readonly string[]): string[] {
   const codings = values.flatMap((value) => value.split(",")).map((c) => c.trim().toLowerCase());

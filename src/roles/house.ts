@@ -9,6 +9,7 @@ import { readyReport } from "../edge/admin/readiness.ts";
 import { type HouseAuditSink, openAuditSink } from "../edge/audit/worker-sink.ts";
 import type { KeyFetchPort } from "../edge/auth/key-set.ts";
 import { contentDecoders } from "../edge/content/decoders.ts";
+import { contentUnpacker } from "../edge/content/unpacker.ts";
 import { type OwnedLog, openLog } from "../edge/log/logger.ts";
 import { AddressGuard } from "../edge/net/address-guard.ts";
 import { Resolver, type ResolverOptions } from "../edge/net/resolver.ts";
@@ -199,7 +200,7 @@ class RunningHouse implements House {
     const { wheel, secrets } = this;
     const pipeline = new Pipeline(
       theLine({
-        audit: { sink: redactingSink(this.sink, secrets), clock: CLOCK, secrets },
+        audit: { sink: redactingSink(this.sink, secrets), clock: CLOCK, secrets, unpacker: contentUnpacker },
         authenticator: () => this.inForce.authenticator,
         pseudonym,
         content: { decoders: contentDecoders },

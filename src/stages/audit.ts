@@ -7,24 +7,28 @@ import { recordedFields, recordedPath } from "../audit/redact.ts";
 import type { AuditSink } from "../audit/sink.ts";
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
+import type { Unpacker } from "../filters/decoder.ts";
 import { firstValue } from "../http/fields.ts";
 import type { Outcome } from "../policy/types.ts";
 import type { Clock } from "../shared/clock.ts";
 import { ProxyError, specOf } from "../shared/errors.ts";
 import { KnownSecrets } from "../shared/known-secrets.ts";
+import { recordable, WITHHELD } from "./recorded-body.ts";
 
 export interface AuditStageOptions {
   readonly sink: AuditSink;
   readonly clock: Clock;
   /** Taken out before query values are; the sink takes them out of everything else. */
   readonly secrets?: KnownSecrets;
+  /** Opens bodies in a coding, to look for secrets in what is recorded of them; without it they are not recorded. */
+  readonly unpacker?: Unpacker;
 }
 
 const NO_TEXTS: readonly string[] = [];
 const NO_SECRETS = new KnownSecrets();
 
 /** The stage. A request is refused with `audit-unavailable` while the log takes no records. */
-export function auditStage({ sink, clock, secrets = NO_SECRETS }: AuditStageOptions): Stage {
+export function auditStage({ sink, clock, secrets = NO_SECRETS, unpacker }: AuditStageOptions): Stage {
   return {
     name: "audit",
     onRequest() {
@@ -47,7 +51,7 @@ export function auditStage({ sink, clock, secrets = NO_SECRETS }: AuditStageOpti
       return tap;
     },
     onComplete(x) {
-      const record = exchangeRecord(x, clock.tick(), secrets);
+      const record = exchangeRecord(x, clock.tick(), secrets, unpacker ?? null);
       if (x.failure?.reason !== "audit-unavailable") {
         sink.append(record, x.onRecorded ?? undefined);
         return;
@@ -60,7 +64,12 @@ export function auditStage({ sink, clock, secrets = NO_SECRETS }: AuditStageOpti
 }
 
 /** The record of an exchange that ended at `now` (monotonic milliseconds). */
-export function exchangeRecord(x: Exchange, now: number, secrets: KnownSecrets): AuditRecord {
+export function exchangeRecord(
+  x: Exchange,
+  now: number,
+  secrets: KnownSecrets,
+  unpacker: Unpacker | null,
+): AuditRecord {
   const { connection, received, decision } = x;
   const plan = decision?.plan.record ?? null;
   const query = plan?.query === true;
@@ -101,9 +110,16 @@ export function exchangeRecord(x: Exchange, now: number, secrets: KnownSecrets):
     record.requestFields = recordedFields(received.fields, fieldNames, query, secrets);
     if (responseFields !== null) record.responseFields = recordedFields(responseFields, fieldNames, query, secrets);
   }
-  if (requestBody !== null) record.requestBody = requestBody;
-  if (responseBody !== null) record.responseBody = responseBody;
+  if (requestBody !== null) record.requestBody = recordable(requestBody, received.fields, secrets, unpacker);
+  if (responseBody !== null)
+    record.responseBody = recordable(responseBody, x.response?.fields ?? [], secrets, unpacker);
+  noteWithheld(record);
   return record;
+}
+
+function noteWithheld(record: { -readonly [K in keyof AuditRecord]: AuditRecord[K] }): void {
+  if (record.requestBody === WITHHELD) record.notes = [...record.notes, "recorded-body-withheld:request"];
+  if (record.responseBody === WITHHELD) record.notes = [...record.notes, "recorded-body-withheld:response"];
 }
 
 /** A failing origin and a client that went away are no denials; everything else that failed is. */

@@ -13,7 +13,7 @@ const CODINGS: Readonly<Record<string, (out: Out) => Decoder>> = {
 };
 
 /** More codings on one body than anybody stacks in earnest. */
-const MOST_STACKED = 4;
+export const MOST_STACKED = 4;
 
 /** The decoders of this process. `open` throws an Error for a coding it does not know, and for too many. */
 export const contentDecoders: Decoders = {

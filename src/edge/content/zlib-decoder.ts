@@ -137,7 +137,7 @@ class DeflateDecoder implements Decoder {
 }
 
 /** RFC 1950 section 2.2: method 8, and a check that makes the first two bytes a multiple of 31. */
-function hasZlibHeader(bytes: Uint8Array): boolean {
+export function hasZlibHeader(bytes: Uint8Array): boolean {
   const [first = 0, second = 0] = bytes;
   return (first & 0x0f) === 8 && first >> 4 <= 7 && (first * 256 + second) % 31 === 0;
 }
