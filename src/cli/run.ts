@@ -32,7 +32,8 @@ export function runCommand(): Command {
     .summary("run a command whose traffic comes through the proxy")
     .description(
       "Runs a command with every proxy and CA variable that common tools read. Joins the house that holds the data folder, " +
-        "else starts one for as long as it is needed. Standard input and output, signals and the exit code pass untouched.",
+        "else starts one for as long as it is needed. Standard input and output, signals and the exit code pass untouched. " +
+        "Variables that the policy reads secrets from are not passed on.",
     )
     .addOption(configOption("policy file of the house; one that has others is not joined"))
     .option("--as <client>", "the client's name, as the policy and the audit log know it")

@@ -39,7 +39,9 @@ const edits = {
 
 const headers = section({
   ...edits,
-  response: section(edits).optional().describe("The same for the response."),
+  response: section(edits)
+    .optional()
+    .describe("The same for the response. In informational ones, remove and set see to fields that are there."),
 }).describe("Edits of fields, in the order remove, set, append. `${secret:NAME}` stands for a secret.");
 
 const to = z
@@ -101,7 +103,11 @@ const record = section({
     .array(z.string())
     .optional()
     .describe("Names of fields whose values are recorded; credentials are always redacted."),
-  bodies: size().optional().describe("Bytes of each body that are recorded. Default: none."),
+  bodies: size()
+    .optional()
+    .describe(
+      "Bytes of each body that are recorded. Default: none. Not of one in a coding that holds a secret or cannot be read.",
+    ),
   query: z.boolean().optional().describe("Query values are recorded as sent. Default: false."),
 }).describe("What the record holds beside the digests.");
 

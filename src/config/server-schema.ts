@@ -92,7 +92,7 @@ export const auditSchema = section(
 ).describe("The audit log.");
 
 const exceptions = section({
-  host: z.string().min(1).describe("The origin's name, or *.suffix."),
+  host: z.string().min(1).describe("The origin's name, or *.suffix; *.com and the like are warned of."),
   allow: listOf(z.enum(["self-signed", "expired", "hostname", "untrusted"])).describe(
     "What is overlooked, and nothing else.",
   ),

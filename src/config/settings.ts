@@ -163,7 +163,7 @@ async function readTls(
     roots: Object.freeze(roots),
     exceptions: Object.freeze(
       tls.exceptions.map((e, i) =>
-        Object.freeze({ ...e, host: tlsHost(e.host, ["tls", "exceptions", i, "host"], findings) }),
+        Object.freeze({ ...e, host: exceptionHost(e.host, ["tls", "exceptions", i, "host"], findings) }),
       ),
     ),
     clientCertificates: Object.freeze(certificates),
@@ -190,6 +190,17 @@ function tlsHost(text: string, at: DocumentPath, findings: Findings): string {
   const host = canonicalHost((wild ? text.slice(2) : text).replace(/^\[(.*)\]$/, "$1"));
   if (host === null) findings.problem(at, `${JSON.stringify(text)} is not a host or *.suffix`);
   return wild ? `*.${host}` : (host ?? "");
+}
+
+/** Of one label, or of two where the first usually stands for many owners. */
+const MANY_OWNERS = /^\*\.(?:[^.]+|(?:ac|co|com|edu|gov|net|or|org)\.[a-z]{2})$/;
+
+/** The host of an exception, which is meant for one site and not for all that a registry has. */
+function exceptionHost(text: string, at: DocumentPath, findings: Findings): string {
+  const host = tlsHost(text, at, findings);
+  if (MANY_OWNERS.test(host))
+    findings.warn(at, `${host} overlooks this for every site under ${host.slice(2)}: name the sites that need it`);
+  return host;
 }
 
 /** Reads PEM files, seen from the folder of the file that names them. */

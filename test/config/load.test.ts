@@ -439,6 +439,29 @@ describe("what is right is ready to use", () => {
   });
 });
 
+describe("an exception for names that many own", () => {
+  it.each([
+    ["*.com", true],
+    ["*.COM.", true],
+    ["*.internal", true],
+    ["*.co.uk", true],
+    ["*.com.au", true],
+    ["*.example.com", false],
+    ["*.co.example", false],
+    ["*.old.co.uk", false],
+    ["com", false],
+    ["old.example", false],
+  ])("%s: warned of: %s", async (host, warned) => {
+    const config = await load({
+      "p.yaml": `${V}tls: { exceptions: [{ host: "${host}", allow: expired, reason: x, until: 2999-01-01 }] }`,
+    });
+    const told = config.warnings.map((w) => `${w.line}:${w.column}: ${w.message}`);
+    const name = host.toLowerCase().replace(/\.$/, "");
+    const warning = `2:29: ${name} overlooks this for every site under ${name.slice(2)}: name the sites that need it`;
+    expect(told).toEqual(warned ? [warning] : []);
+  });
+});
+
 describe("the policies that people start from", () => {
   const dir = join(import.meta.dirname, "../../policies");
   const files = ["observe.yaml", "strict.yaml", ...readdirSync(join(dir, "examples")).map((f) => join("examples", f))];
