@@ -22,13 +22,17 @@ export interface Ran {
   readonly err: string;
 }
 
+/** The origins of a test, and the policy that leads to them. */
+export interface Scene {
+  /** The policy file after `version`, `tls` and `network`. */
+  readonly policy: string;
+  close(): Promise<void>;
+}
+
 /** Made-up names, so that a client meets a name and the usual port; rules take them to the test's own origins. */
-function policyFor(site: Site, roots: string): string {
+function policyFor(site: Site): string {
   const to = (scheme: string, port: number) => `to: { url: "${scheme}://localhost:${port}", host: keep }`;
-  return `version: 1
-tls: { roots: [${roots}] }
-network: { allow: [127.0.0.0/8, "::1/128"] }
-clients:
+  return `clients:
   basic: { password: "pass-of-basic" }
   mcp-example: { password: "never-used" }
 secrets:
@@ -44,16 +48,26 @@ rules:
 `;
 }
 
-export class BuiltHouse {
-  readonly folder: string;
+/** The site for tools, with its policy. */
+export interface ToolScene extends Scene {
   readonly site: Site;
+}
+
+async function openTools(ca: TestCa, folder: string): Promise<ToolScene> {
+  const site = await openSite(ca, join(folder, "git"));
+  return { site, policy: policyFor(site), close: () => site.close() };
+}
+
+export class BuiltHouse<S extends Scene = ToolScene> {
+  readonly folder: string;
+  readonly scene: S;
   /** URL of the proxy port. */
   readonly proxy: string;
   private readonly house: ChildProcess;
 
-  constructor(folder: string, site: Site, house: ChildProcess, proxy: string) {
+  constructor(folder: string, scene: S, house: ChildProcess, proxy: string) {
     this.folder = folder;
-    this.site = site;
+    this.scene = scene;
     this.house = house;
     this.proxy = proxy;
   }
@@ -70,10 +84,13 @@ export class BuiltHouse {
     args: readonly string[],
     { env, ...options }: { cwd?: string; input?: string; env?: NodeJS.ProcessEnv } = {},
   ): Promise<Ran> {
-    const [name = "", ...rest] = args;
+    return program(this.line(args), { ...options, env: this.environment(env) });
+  }
+
+  /** The whole command line of such a command. */
+  line([name = "", ...rest]: readonly string[]): string[] {
     const ca = name === "run" ? ["--ca", join(this.folder, "certs")] : [];
-    const places = ["--data", join(this.folder, "data"), ...ca];
-    return program([process.execPath, MAIN, name, ...places, ...rest], { ...options, env: this.environment(env) });
+    return [process.execPath, MAIN, name, "--data", join(this.folder, "data"), ...ca, ...rest];
   }
 
   /** Runs a client under `sallyport run --as NAME`. */
@@ -97,7 +114,8 @@ export class BuiltHouse {
     }
   }
 
-  private records(): AuditRecord[] {
+  /** Every record so far, oldest first. */
+  records(): AuditRecord[] {
     const reader = new AuditReader(join(this.folder, "data"));
     try {
       return [...reader.oldest({})].map((stored) => stored.record);
@@ -110,19 +128,27 @@ export class BuiltHouse {
     const ended = once(this.house, "exit");
     this.house.kill("SIGTERM");
     await ended;
-    await this.site.close();
-    rmSync(this.folder, { recursive: true, force: true });
+    await this.scene.close();
+    // A browser's children write for a moment after it has ended.
+    rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
-export async function startBuiltHouse(): Promise<BuiltHouse> {
+/** A house for the tools that the tests drive. */
+export const startBuiltHouse = (): Promise<BuiltHouse> => startHouseFor(openTools);
+
+/** A house whose policy leads to the origins of `open`, which gets the CA of the origins and the house's folder. */
+export async function startHouseFor<S extends Scene>(
+  open: (ca: TestCa, folder: string) => Promise<S>,
+): Promise<BuiltHouse<S>> {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is not there: npm run build (npm test does it)`);
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "sallyport-clients-")));
   const ca = new TestCa();
-  const site = await openSite(ca, join(folder, "git"));
+  const scene = await open(ca, folder);
   writeFileSync(join(folder, "roots.pem"), ca.cert);
   const policy = join(folder, "policy.yaml");
-  writeFileSync(policy, policyFor(site, join(folder, "roots.pem")));
+  const network = `network: { allow: [127.0.0.0/8, "::1/128"] }`;
+  writeFileSync(policy, `version: 1\ntls: { roots: [roots.pem] }\n${network}\n${scene.policy}`);
   const args = ["start", "-c", policy, "--data", join(folder, "data"), "--ca", join(folder, "certs")];
   const house = spawn(process.execPath, [MAIN, ...args, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], {
     env: { PATH: process.env.PATH, HOME: folder, API_TOKEN: "t0ken-of-the-api", NO_COLOR: "1" },
@@ -137,8 +163,8 @@ export async function startBuiltHouse(): Promise<BuiltHouse> {
     said += b;
   });
   for (const end = Date.now() + 30_000; ; await wait(25)) {
-    const proxy = /^ {2}proxy +(http:\S+)/m.exec(said)?.[1];
-    if (proxy !== undefined) return new BuiltHouse(folder, site, house, proxy);
+    const proxy = /^ {2}proxy +(https?:\S+)/m.exec(said)?.[1];
+    if (proxy !== undefined) return new BuiltHouse(folder, scene, house, proxy);
     if (Date.now() > end || house.exitCode !== null) throw new Error(`the house did not start: ${said}`);
   }
 }

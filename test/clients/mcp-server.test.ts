@@ -109,7 +109,7 @@ test.each(servers)("an MCP server in %s", async (name, command) => {
   expect(denied).toMatchObject({ decision: "deny", reason: "not-allowed", path: "/elsewhere", origin: null });
   expect(JSON.stringify([allowed, denied])).not.toContain("t0ken");
   expect(out).not.toContain("t0ken");
-  const asked = house.site.secure.requests.filter((r) => r.url === "/who");
+  const asked = house.scene.site.secure.requests.filter((r) => r.url === "/who");
   expect(asked.at(-1)?.headers).toMatchObject({ host: "api.test", authorization: "Bearer t0ken-of-the-api" });
   return undefined;
 });
