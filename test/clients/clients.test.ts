@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type BuiltHouse, firstThatWorks, notHere, program, pythonWith, ROOT, startBuiltHouse } from "./built-house.ts";
 import { GO, JAVA } from "./programs.ts";
-import { BIG, GZIPPED, HELLO, PACKAGE } from "./site.ts";
+import { BIG, DEB, GZIPPED, HELLO, PACKAGE, PACKAGES } from "./site.ts";
 
 let house: BuiltHouse;
 beforeAll(async () => {
@@ -298,30 +298,55 @@ describe("under sallyport run", () => {
     return undefined;
   });
 
-  test("apt-get reads a list of packages", { timeout: 60_000 }, async () => {
-    if (here("apt-get") === null) {
-      process.stdout.write("not tested here, since it is not installed: apt-get\n");
-      return expect(here("apt-get")).toBeNull(); // only Debian and its children have it
-    }
-    const folder = join(house.folder, "apt");
-    for (const part of ["lists/partial", "archives/partial", "etc"]) mkdirSync(join(folder, part), { recursive: true });
-    writeFileSync(join(folder, "sources.list"), "deb [trusted=yes] http://plain.test/debian ./\n");
-    writeFileSync(join(folder, "status"), "");
-    const options = {
-      "Dir::Etc": join(folder, "etc"),
-      "Dir::Etc::SourceList": join(folder, "sources.list"),
-      "Dir::State::Lists": join(folder, "lists"),
-      "Dir::State::status": join(folder, "status"),
-      "Dir::Cache": folder,
-      "APT::Sandbox::User": "",
-    };
-    const flags = Object.entries(options).flatMap(([name, value]) => ["-o", `${name}=${value}`]);
-    expect(await house.run("apt", ["apt-get", ...flags, "update"])).toMatchObject({ code: 0 });
-    const paths = (await house.exchanges("apt", 2)).map((r) => r.path);
-    expect(paths).toContain("/debian/./Packages");
+  test("apt-get reads a list of packages and fetches one", { timeout: 60_000 }, async () => {
+    if (aptIsMissing()) return expect(here("apt-get")).toBeNull();
+    const apt = aptGet("apt-http", "http://plain.test/debian", {});
+    expect(await house.run("apt", [...apt, "update"])).toMatchObject({ code: 0 });
+    const fetched = await house.run("apt", [...apt, "download", "tiny"]);
+    expect(fetched).toMatchObject({ code: 0 });
+    expect(readFileSync(join(house.folder, "tiny_1.0_all.deb")).equals(DEB), fetched.err).toBe(true);
+    await checkApt("apt", 0, "http");
     return undefined;
   });
 });
+
+/** Only Debian and its children have it: elsewhere it is named, and is no failure. */
+function aptIsMissing(): boolean {
+  const missing = here("apt-get") === null;
+  if (missing) process.stdout.write("not tested here, since it is not installed: apt-get\n");
+  return missing;
+}
+
+/** A command that has nothing to do with the system's packages. */
+function aptGet(name: string, repository: string, more: Readonly<Record<string, string>>): string[] {
+  const folder = join(house.folder, name);
+  for (const part of ["lists/partial", "archives/partial", "etc"]) mkdirSync(join(folder, part), { recursive: true });
+  writeFileSync(join(folder, "sources.list"), `deb [trusted=yes] ${repository} ./\n`);
+  writeFileSync(join(folder, "status"), "");
+  const options = {
+    "Dir::Etc": join(folder, "etc"),
+    "Dir::Etc::SourceList": join(folder, "sources.list"),
+    "Dir::State": folder,
+    "Dir::State::Lists": join(folder, "lists"),
+    "Dir::State::status": join(folder, "status"),
+    "Dir::Cache": folder,
+    "APT::Sandbox::User": "",
+    ...more,
+  };
+  return ["apt-get", ...Object.entries(options).flatMap(([option, value]) => ["-o", `${option}=${value}`])];
+}
+
+/** `from`: how many records the client had before. */
+async function checkApt(client: string, from: number, scheme: string): Promise<void> {
+  const recorded = async () =>
+    (await house.exchanges(client, from)).slice(from).map((r) => ({ ...r, path: r.path?.replace("/./", "/") }));
+  const [list, file] = ["/debian/Packages", "/debian/tiny_1.0_all.deb"].map((path) => ({
+    ...{ decision: "allow", method: "GET", scheme, path, status: 200 },
+    received: expect.objectContaining({ sha256: sha256(path.endsWith("deb") ? DEB : PACKAGES), complete: true }),
+  }));
+  const wanted = [expect.objectContaining(list ?? {}), expect.objectContaining(file ?? {})];
+  await expect.poll(recorded, { timeout: 5_000 }).toEqual(expect.arrayContaining(wanted));
+}
 
 describe("with the usual variables and a password, without run", () => {
   const rows: readonly [string, () => readonly string[] | null][] = [
@@ -349,6 +374,22 @@ describe("with the usual variables and a password, without run", () => {
     expect(await program(found, { env })).toMatchObject({ code: 0, out: HELLO });
     const records = await house.exchanges("basic", before + 1);
     expect(records.at(-1)).toMatchObject({ client: "basic", host: "site.test", path: "/hello", decision: "allow" });
+    return undefined;
+  });
+
+  test("apt-get, which reads its own options", { timeout: 60_000 }, async () => {
+    if (aptIsMissing()) return expect(here("apt-get")).toBeNull();
+    expect(await house.command(["env", "--shell", "dotenv"])).toMatchObject({ code: 0 });
+    const apt = aptGet("apt-https", "https://site.test/debian", {
+      "Acquire::https::Proxy": house.proxy.replace("://", "://basic:pass-of-basic@"),
+      "Acquire::https::CAInfo": house.bundle,
+    });
+    const [env, cwd] = [house.environment(), join(house.folder, "apt-https")];
+    const before = (await house.exchanges("basic", 0)).length;
+    expect(await program([...apt, "update"], { env, cwd })).toMatchObject({ code: 0 });
+    expect(await program([...apt, "download", "tiny"], { env, cwd })).toMatchObject({ code: 0 });
+    expect(readFileSync(join(cwd, "tiny_1.0_all.deb")).equals(DEB)).toBe(true);
+    await checkApt("basic", before, "https");
     return undefined;
   });
 });

@@ -54,8 +54,8 @@ function answer(request: http.IncomingMessage, response: http.ServerResponse, gi
     git(request, response, gitRoot, pathname.slice(4));
   } else if (pathname.startsWith("/npm/")) {
     registry(response, decodeURIComponent(pathname.slice(5)));
-  } else if (pathname === "/debian/./Packages" || pathname === "/debian/Packages") {
-    response.end("");
+  } else if (pathname.startsWith("/debian/")) {
+    repository(response, pathname.slice(8).replace(/^\.\//, ""));
   } else {
     response.statusCode = 404;
     response.end("nothing here\n");
@@ -138,6 +138,27 @@ function registry(response: http.ServerResponse, path: string): void {
   const versions = { "1.0.0": { name: PACKAGE, version: "1.0.0", dist } };
   response.setHeader("content-type", "application/json");
   response.end(JSON.stringify({ name: PACKAGE, "dist-tags": { latest: "1.0.0" }, versions }));
+}
+
+// ---- a flat repository of Debian packages with one of them ---------------------------------------------------------------
+
+/** Nobody unpacks it. */
+export const DEB = Buffer.from("!<arch>\n".repeat(1_000));
+export const PACKAGES = `Package: tiny
+Version: 1.0
+Architecture: all
+Maintainer: Nobody <nobody@site.test>
+Filename: ./tiny_1.0_all.deb
+Size: ${DEB.length}
+SHA256: ${createHash("sha256").update(DEB).digest("hex")}
+Description: tiny
+`;
+
+function repository(response: http.ServerResponse, path: string): void {
+  if (path === "Packages") return void response.end(PACKAGES);
+  if (path === "tiny_1.0_all.deb") return void response.end(DEB);
+  response.statusCode = 404;
+  response.end();
 }
 
 /** A ustar archive. */
