@@ -38,16 +38,23 @@ const digest = async (bytes) =>
   [...new Uint8Array(await crypto.subtle.digest("SHA-256", bytes))].map((b) => b.toString(16).padStart(2, "0")).join("");
 const pattern = (length) => Uint8Array.from({ length }, (_, i) => (i * 7 + (i >> 8)) & 255);
 
+async function style() {
+  const entries = () => performance.getEntriesByType("resource");
+  while (!entries().some(({ name }) => name.endsWith("/back.svg"))) await new Promise((done) => setTimeout(done, 20));
+  return getComputedStyle(document.querySelector("#styled")).color;
+}
+
 async function events() {
   const source = new EventSource("/events");
-  const seen = [];
+  const [seen, acknowledged] = [[], []];
   // The next event is sent only once the one before it was acknowledged: an event that is held back is never seen.
   source.addEventListener("message", ({ data }) => {
     seen.push(data);
-    void fetch("/ack/" + data, { method: "POST" });
+    acknowledged.push(got("/ack/" + data, { method: "POST" }));
   });
   await new Promise((done) => source.addEventListener("error", done, { once: true }));
   source.close();
+  await Promise.all(acknowledged);
   return seen.join(",");
 }
 
@@ -99,7 +106,7 @@ async function form() {
 const everywhere = {
   module: () => part,
   classic: () => globalThis.classic,
-  style: () => getComputedStyle(document.querySelector("#styled")).color,
+  style,
   picture: () => loaded(document.querySelector("#picture")),
   refusedPicture: () => loaded(document.querySelector("#refused")),
   refusedHost: () => fetch("https://denied.test/data"),

@@ -132,6 +132,20 @@ function checkRecords(all: readonly AuditRecord[], origin: string, version: stri
   expect(upgrades[0]).toMatchObject({ decision: "allow", path: "/ws", sent: body, received: body });
 }
 
+/** What Chromium does for ws://: CONNECT to port 80, and clear HTTP inside. */
+function checkClearTunnel(all: readonly AuditRecord[]): void {
+  const asked = all.find((r) => r.kind === "exchange" && r.host === "plain.test" && r.path === "/ws");
+  const inside = all.find((r) => r.id === asked?.parent);
+  expect(inside).toMatchObject({
+    kind: "connect",
+    decision: "allow",
+    host: "plain.test",
+    port: 80,
+    uninspected: false,
+  });
+  expect(all.find((r) => r.kind === "upgrade" && r.host === "plain.test")?.parent).toBe(asked?.id);
+}
+
 /** Nothing but refusals of the host that no rule allows, and no connection to it. */
 function checkRefused(all: readonly AuditRecord[]): void {
   const refused = all.filter((r) => r.host === "denied.test");
@@ -147,7 +161,9 @@ function checkRefused(all: readonly AuditRecord[]): void {
   }
 }
 
+/** What ends last is there. */
 const complete = (all: AuditRecord[]): boolean =>
+  all.some((r) => r.kind === "connect" && r.host === "plain.test") &&
   all.filter((r) => r.kind === "upgrade").length === ORIGINS.length &&
   all.filter((r) => r.path === "/report").length === ORIGINS.length;
 
@@ -178,6 +194,7 @@ describe.each([
     checkSeen(seen, http2);
     const all = await recordsOf(house, complete);
     for (const origin of ORIGINS) checkRecords(all, origin, http2 && origin.startsWith("https") ? "2" : "1.1");
+    checkClearTunnel(all);
     checkRefused(all);
     if (run) expect(new Set(all.map((r) => r.client))).toEqual(new Set(["browser"]));
     return undefined;
