@@ -3,7 +3,7 @@ import { dirname, isAbsolute, relative } from "node:path";
 import { Command } from "commander";
 import { openControl } from "../roles/control.ts";
 import type { House, HouseOptions } from "../roles/house.ts";
-import { keepYoungGenerationSmall } from "../roles/young-generation.ts";
+import { keepHeapSmall } from "../roles/small-heap.ts";
 import { colours, EXIT, errorColours, notice, print, safeText } from "./output.ts";
 import { configOption } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
@@ -44,7 +44,7 @@ export async function start(options: StartOptions, version: string): Promise<voi
   if (ignored.length > 0) {
     notice(`${ignored.join(", ")} in the environment ignored: the way out is set in the policy file (via)`);
   }
-  keepYoungGenerationSmall(); // from the start: what has grown does not shrink again
+  keepHeapSmall(); // from the start: what has grown does not shrink again
   const { startHouse } = await import("../roles/house.ts");
   const house = await startHouse(houseOptions(options));
   let ending: number | null = null;

@@ -138,14 +138,17 @@ export class Pipeline {
     return this.stepStage?.responseStep?.(x, response) ?? null;
   }
 
-  /** Called exactly once for each exchange. A stage that throws here does not keep the others from ending. */
-  onComplete(x: Exchange, failed: (error: unknown) => void): void {
+  /** Called exactly once for each exchange. A stage that throws here does not keep the others from ending: what was thrown, or null. */
+  onComplete(x: Exchange): readonly unknown[] | null {
+    let failures: unknown[] | null = null;
     for (const stage of this.complete) {
       try {
         stage.onComplete?.(x);
       } catch (error) {
-        failed(error);
+        failures ??= [];
+        failures.push(error);
       }
     }
+    return failures;
   }
 }

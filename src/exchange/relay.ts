@@ -15,6 +15,8 @@ import type { LocalResponse, StageResult } from "./stage.ts";
 const CONTINUE_AFTER = 1_000;
 const NOTHING = new Uint8Array(0);
 
+type Ending = (this: Relay, written: boolean) => void;
+
 export class Relay implements ClientEvents, OriginEvents {
   ready = false;
   readonly x: Exchange;
@@ -35,6 +37,7 @@ export class Relay implements ClientEvents, OriginEvents {
   /** Bytes of content the client was promised, or null; and how many it got. */
   private promised: number | null = null;
   private given = 0;
+  private trailers: Fields | null = null;
   private pendingEnd: { trailers: Fields | null } | null = null;
   private continued = false;
   private completed = false;
@@ -329,10 +332,8 @@ export class Relay implements ClientEvents, OriginEvents {
     if (this.completed) return;
     this.responseTaps?.clientSide?.end();
     this.x.responseComplete = true;
-    this.complete((written) => {
-      if (written) this.client.end(trailers);
-      else this.client.abort();
-    });
+    this.trailers = trailers;
+    this.complete(this.release);
   }
 
   responseUpgrade(response: ResponseHead, origin: RawConnection): void {
@@ -396,11 +397,7 @@ export class Relay implements ClientEvents, OriginEvents {
     this.x.responseComplete = true;
     this.client.head(local, content.length);
     if (content.length > 0) this.client.data(content, true);
-    this.complete((written) => {
-      // A refusal is sent even when it could not be recorded: nothing was forwarded, and silence would explain nothing.
-      if (written || this.x.failure !== null) this.client.end(null);
-      else this.client.abort();
-    });
+    this.complete(this.release);
   }
 
   /** A response stage answers in place of the origin's response. */
@@ -431,30 +428,43 @@ export class Relay implements ClientEvents, OriginEvents {
     else opening?.abandon();
   }
 
-  private complete(recorded: ((written: boolean) => void) | null): void {
+  /** `end`: what is to be done when the record is with the operating system, or could not be written; null: nothing. */
+  private complete(end: Ending | null): void {
     if (this.completed) return;
     this.completed = true;
     this.ready = false;
     const x = this.x;
     x.timings.total = this.services.clock.tick() - x.startedAt;
-    x.onRecorded = recorded === null ? null : (written) => this.recorded(recorded, written);
-    this.services.pipeline.onComplete(x, (error) => {
-      this.services.log.error({ err: error, id: x.id }, "a stage failed at the end of an exchange");
-      // Without a record nothing is released (invariant 2).
-      const waiting = x.onRecorded;
-      x.onRecorded = null;
-      waiting?.(false);
-    });
+    x.onRecorded = end === null ? null : (written) => this.recorded(end, written);
+    const failures = this.services.pipeline.onComplete(x);
+    if (failures !== null) this.unrecorded(failures);
     this.services.done(x);
   }
 
-  private recorded(end: (written: boolean) => void, written: boolean): void {
+  /** Without a record nothing is released (invariant 2). */
+  private unrecorded(failures: readonly unknown[]): void {
+    const x = this.x;
+    for (const error of failures)
+      this.services.log.error({ err: error, id: x.id }, "a stage failed at the end of an exchange");
+    const waiting = x.onRecorded;
+    x.onRecorded = null;
+    waiting?.(false);
+  }
+
+  private recorded(end: Ending, written: boolean): void {
     try {
-      end(written);
+      end.call(this, written);
     } catch (error) {
       this.services.log.error({ err: error, id: this.x.id }, "an exchange failed at its end");
       this.client.abort();
     }
+  }
+
+  /** The rest of the response leaves, or breaks off. */
+  private release(written: boolean): void {
+    // A refusal is sent even when it could not be recorded: nothing was forwarded, and silence would explain nothing.
+    if (written || this.x.failure !== null) this.client.end(this.trailers);
+    else this.client.abort();
   }
 
   private touch(): void {

@@ -42,8 +42,8 @@ import { countedSink } from "./counted-sink.ts";
 import { watchFiles } from "./file-watch.ts";
 import { type InForce, loadInForce } from "./in-force.ts";
 import { keyFetch } from "./key-fetch.ts";
+import { keepHeapSmall } from "./small-heap.ts";
 import { version } from "./version.ts";
-import { keepYoungGenerationSmall } from "./young-generation.ts";
 
 export interface HouseOptions {
   readonly configFiles: readonly string[];
@@ -167,7 +167,7 @@ class RunningHouse implements House {
       keep: config.audit.keep,
       log: this.log,
       clock: CLOCK,
-      threadRuns: keepYoungGenerationSmall,
+      threadRuns: keepHeapSmall,
     });
     try {
       this.build();

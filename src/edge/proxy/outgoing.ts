@@ -14,8 +14,8 @@ const takeSmall = (): Buffer => smallSlabs.pop() ?? Buffer.allocUnsafeSlow(SMALL
 const takeLarge = (): Buffer => largeSlabs.pop() ?? Buffer.allocUnsafeSlow(LARGE);
 function give(slab: Buffer): void {
   if (slab.length === SMALL) {
-    if (smallSlabs.length < 512) smallSlabs.push(slab);
-  } else if (largeSlabs.length < 64) largeSlabs.push(slab);
+    if (smallSlabs.length < 256) smallSlabs.push(slab);
+  } else if (largeSlabs.length < 32) largeSlabs.push(slab);
 }
 
 /** Told when there is room again after `bytes` or `text` returned false. */

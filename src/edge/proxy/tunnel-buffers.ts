@@ -3,7 +3,7 @@
 import type { Duplex } from "node:stream";
 
 const SIZE = 65_536;
-const MAX_SPARE = 256;
+const MAX_SPARE = 64;
 const spare: Buffer[] = [];
 
 export const takeBuffer = (): Buffer => spare.pop() ?? Buffer.allocUnsafeSlow(SIZE);

@@ -4,8 +4,8 @@ import { expect, test } from "vitest";
 
 const program = `
 import { getHeapSpaceStatistics } from "node:v8";
-import { keepYoungGenerationSmall } from "./src/roles/young-generation.ts";
-if (process.argv[1] === "small" || process.argv[2] === "small") keepYoungGenerationSmall();
+import { keepHeapSmall } from "./src/roles/small-heap.ts";
+if (process.argv[1] === "small" || process.argv[2] === "small") keepHeapSmall();
 const kept = [];
 for (let i = 0; i < 2_000_000; i++) kept[i % 20_000] = { i, list: [i] };
 console.log(getHeapSpaceStatistics().find((s) => s.space_name === "new_space").space_size);
