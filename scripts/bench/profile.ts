@@ -7,6 +7,8 @@ interface CpuProfile {
   readonly nodes: readonly {
     readonly id: number;
     readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number };
+    /** Ids of what it called. */
+    readonly children?: readonly number[];
   }[];
   readonly samples: readonly number[];
   /** Microseconds before each sample. */
@@ -25,6 +27,8 @@ export function profileText(dir: string): string {
 /** Time of its own by function; what waits for work is left out of the whole. */
 function top(profile: CpuProfile): string {
   const names = new Map(profile.nodes.map(({ id, callFrame }) => [id, nameOf(callFrame)]));
+  for (const { callFrame, children } of profile.nodes)
+    for (const child of children ?? []) names.set(child, withCaller(names.get(child) ?? "?", callFrame));
   const own = new Map<string, number>();
   profile.samples.forEach((id, i) => {
     const name = names.get(id) ?? "?";
@@ -42,3 +46,7 @@ function nameOf({ functionName, url, lineNumber }: CpuProfile["nodes"][number]["
   const place = /(?:dist|node_modules)\/.*$/.exec(url)?.[0] ?? url;
   return `${functionName === "" ? "(anonymous)" : functionName}${place === "" ? "" : `  ${place}:${lineNumber + 1}`}`;
 }
+
+/** What has no place of its own is Node's machine code: who called it says which of the many writes it is. */
+const withCaller = (name: string, caller: CpuProfile["nodes"][number]["callFrame"]): string =>
+  name.includes(":") || name.startsWith("(") || caller.url === "" ? name : `${name}  called by ${nameOf(caller)}`;
