@@ -435,7 +435,11 @@ async function collect(): Promise<void> {
   await rig.house.house.reload(); // idle origin connections go
   for (; connections() > before && Date.now() - started < 8_000; ) await wait(100);
   left = connections();
-  gauges = await (await fetch(`http://127.0.0.1:${rig.house.adminPort}/metrics`)).text();
+  // The last answers were a moment ago: their records may still be on their way to the database.
+  do {
+    await wait(50);
+    gauges = await (await fetch(`http://127.0.0.1:${rig.house.adminPort}/metrics`)).text();
+  } while (!/^sallyport_audit_lag_records 0$/m.test(gauges) && Date.now() - started < 12_000);
   const records = rig.house.records();
   for (const [title, outcome] of outcomes) {
     const { address, path } = addressOf.get(title) as { address: string; path: string };

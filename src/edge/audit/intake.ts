@@ -14,7 +14,7 @@ import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
 import { WordSweep } from "./word-sweep.ts";
 
-const BATCH = 8_000;
+const BATCH = 2_000;
 /** Few commits are cheap: what comes waits this long for more, */
 const GATHER_MS = 150;
 /** or until there is this much (bytes). */

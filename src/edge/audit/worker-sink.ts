@@ -50,7 +50,7 @@ const MAX_SPARE = 4 * MIB;
 const SYNC_MS = 100;
 const RETRY_MS = 1_000;
 /** How long the auditor may not know of what was written. */
-const NOTIFY_MS = 100;
+const NOTIFY_MS = 50;
 
 /**
  * Opens the log in `dir` for writing. Throws when another process writes it (FolderInUse), or when the folder or the database cannot
