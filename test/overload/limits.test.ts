@@ -82,7 +82,7 @@ test("no descriptor is free: it neither spins nor dies, and serves again when th
   expect(spawnSync("prlimit", ["--pid", String(program.pid), `--nofile=${room}:`]).status).toBe(0);
   const greedy = opened(120, "GET http://example.test/ HT");
   await wait(500);
-  expect(program.descriptors()).toBeGreaterThanOrEqual(room - 4);
+  expect(program.descriptors()).toBeGreaterThanOrEqual(room - 10);
   const before = program.cpu();
   await wait(1_500);
   const spent = program.cpu() - before;
