@@ -64,12 +64,15 @@ export class BuiltHouse<S extends Scene = ToolScene> {
   /** URL of the proxy port. */
   readonly proxy: string;
   private readonly house: ChildProcess;
+  /** How the house ended: its exit code or signal, and the last it said. */
+  private readonly ended: Promise<string>;
 
-  constructor(folder: string, scene: S, house: ChildProcess, proxy: string) {
+  constructor(folder: string, scene: S, house: ChildProcess, proxy: string, ended: Promise<string>) {
     this.folder = folder;
     this.scene = scene;
     this.house = house;
     this.proxy = proxy;
+    this.ended = ended;
   }
 
   get caFile(): string {
@@ -124,13 +127,17 @@ export class BuiltHouse<S extends Scene = ToolScene> {
     }
   }
 
+  /** Throws when the house had ended by itself, does not end well, or does not end. */
   async close(): Promise<void> {
-    const ended = once(this.house, "exit");
+    const alive = this.house.exitCode === null && this.house.signalCode === null;
     this.house.kill("SIGTERM");
-    await ended;
+    const ended = await Promise.race([this.ended, wait(50_000, null)]);
+    if (ended === null) this.house.kill("SIGKILL");
     await this.scene.close();
     // A browser's children write for a moment after it has ended.
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+    if (ended === null) throw new Error("the house did not end within 50 s of SIGTERM");
+    if (!alive || !ended.startsWith("0 ")) throw new Error(`the house ended${alive ? "" : " by itself"}: ${ended}`);
   }
 }
 
@@ -162,9 +169,10 @@ export async function startHouseFor<S extends Scene>(
   house.stderr.on("data", (b: Buffer) => {
     said += b;
   });
+  const ended = once(house, "exit").then(([code, signal]) => `${code ?? signal} ${said.slice(-4_000)}`);
   for (const end = Date.now() + 30_000; ; await wait(25)) {
     const proxy = /^ {2}proxy +(https?:\S+)/m.exec(said)?.[1];
-    if (proxy !== undefined) return new BuiltHouse(folder, scene, house, proxy);
+    if (proxy !== undefined) return new BuiltHouse(folder, scene, house, proxy, ended);
     if (Date.now() > end || house.exitCode !== null) throw new Error(`the house did not start: ${said}`);
   }
 }

@@ -3,7 +3,7 @@ import { generateKeyPairSync } from "node:crypto";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import type http from "node:http";
 import http2 from "node:http2";
-import net from "node:net";
+
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -11,6 +11,7 @@ import { SignJWT } from "jose";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type House, startHouse } from "../../src/roles/house.ts";
 import { TestCa } from "../support/certificates.ts";
+import { freePort } from "../support/free-port.ts";
 import { startTestHouse, TestHouse } from "../support/house.ts";
 import { type HttpOrigin, startHttpOrigin } from "../support/origin.ts";
 import { type RawConnection, tlsThrough, tunnelThrough } from "../support/raw-client.ts";
@@ -137,13 +138,6 @@ describe("a key set", () => {
   const keys = generateKeyPairSync("ed25519");
   const jwks = JSON.stringify({ keys: [{ ...keys.publicKey.export({ format: "jwk" }), kid: "a" }] });
 
-  async function freePort(): Promise<number> {
-    const server = net.createServer();
-    await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-    const { port } = server.address() as net.AddressInfo;
-    await new Promise((done) => server.close(done));
-    return port;
-  }
   async function start(url: string, listen: number): Promise<TestHouse> {
     const dir = mkdtempSync(join(tmpdir(), "sallyport-keys-"));
     writeFileSync(

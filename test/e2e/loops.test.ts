@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test } from "vitest";
 import { startHouse } from "../../src/roles/house.ts";
 import { startDns, type TestDns } from "../support/dns.ts";
+import { freePort } from "../support/free-port.ts";
 import { startTestHouse, TestHouse } from "../support/house.ts";
 import { openSocket, startTls } from "./scene.ts";
 
@@ -19,14 +20,6 @@ afterEach(async () => {
   await dns?.close();
   dns = null;
 });
-
-async function freePort(): Promise<number> {
-  const server = net.createServer();
-  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((done) => server.close(done));
-  return port;
-}
 
 /** Houses in a ring, the first first: each asks the next one, and the last one the first. */
 async function startRing(manners: readonly Manner[]): Promise<TestHouse[]> {

@@ -16,7 +16,7 @@ import type { Deadline } from "../timers.ts";
 import { AbuseCounter, type Nuisance } from "./abuse.ts";
 import { H2ClientStream, type StreamOwner } from "./client-stream.ts";
 import { plainHeaders, readSection, type Section } from "./fields.ts";
-import { Probe } from "./probe.ts";
+import { closeIfGone } from "./probe.ts";
 import { bytesWritten, rejectedStreams } from "./rejected.ts";
 import { contentLength, readRequest } from "./request.ts";
 import { SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
@@ -52,7 +52,8 @@ export class H2ClientSession implements StreamOwner {
   private readonly session: ServerHttp2Session;
   private readonly streams = new Set<H2ClientStream>();
   private readonly abuse = new AbuseCounter();
-  private readonly probe: Probe;
+  /** The connection under `socket`. */
+  private readonly raw: net.Socket;
   private readonly deadline: Deadline;
   /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
   private seenUpTo: number | null = null;
@@ -79,7 +80,7 @@ export class H2ClientSession implements StreamOwner {
     this.connect = connect;
     this.scheme = connect.intercepted ? "https" : "http";
     this.socket = socket;
-    this.probe = new Probe(raw);
+    this.raw = raw;
     this.idleSince = services.wheel.now;
     socket.prependListener("close", () => this.lookForUnseen(true));
     // HTTP/2 has no half-open connections.
@@ -258,7 +259,7 @@ export class H2ClientSession implements StreamOwner {
     const { wheel, settings } = this.services;
     this.deadline.at = wheel.now + POLL;
     this.lookForUnseen(false);
-    this.probe.ask();
+    closeIfGone(this.raw);
     for (const stream of [...this.streams]) if (!stream.poll(wheel.now)) return this.destroy();
     if (this.streams.size > 0) return;
     // The client said goodbye (GOAWAY), or was sent away: what is left is to close.

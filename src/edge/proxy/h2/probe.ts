@@ -1,27 +1,20 @@
 // Whether the TCP connection under a session still stands. node:http2 reads nothing while a write is under way, and
 // node:tls forgets to say that a write failed when it was one of its own (session tickets): a client that leaves at that
-// moment is never noticed. A write of no bytes asks the system, which answers with an error when the connection is gone.
+// moment is never noticed. The system knows: of a connection that is gone it no longer names the peer.
 import type net from "node:net";
 
-const NOTHING = Buffer.alloc(0);
+/**
+ * Node keeps the first answer in `remoteAddress`, so the handle is asked. Nothing is written: TLS and HTTP/2 write to the
+ * handle themselves, and take the end of a write that is not theirs for the end of their own.
+ */
+interface Handle {
+  /** 0, or the system's error number. */
+  getpeername?(address: object): number;
+}
 
-export class Probe {
-  private readonly raw: net.Socket;
-  private asking = false;
-
-  /** `raw`: the TCP connection. */
-  constructor(raw: net.Socket) {
-    this.raw = raw;
-  }
-
-  /** Asks; a connection that is gone is closed, as by any other error on it. */
-  ask(): void {
-    const { raw } = this;
-    if (this.asking || raw.destroyed || !raw.writable) return;
-    this.asking = true;
-    raw.write(NOTHING, (error) => {
-      this.asking = false;
-      if (error) raw.destroy();
-    });
-  }
+/** Closes the connection `raw` (TCP, or TLS to the proxy) when the system has closed it already. */
+export function closeIfGone(raw: net.Socket): void {
+  const handle = (raw as unknown as { readonly _handle: Handle | null })._handle;
+  if (handle?.getpeername === undefined || raw.destroyed) return;
+  if (handle.getpeername({}) !== 0) raw.destroy();
 }
