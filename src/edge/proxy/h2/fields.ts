@@ -64,7 +64,8 @@ export function readTrailers(raw: readonly string[]): { trailers: Fields | null;
 
 /** The head of a response for a client. `length`: as `ClientSide.head` has it; `bodiless`: HEAD, 204, 304. */
 export function responseHeaders(response: ResponseHead, length: number | null, bodiless: boolean): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = { ":status": response.status };
+  const headers = noHeaders();
+  headers[":status"] = response.status;
   const declared = copyFields(headers, response.fields, null);
   if (bodiless) {
     if (response.status !== 204 && declared !== null) headers["content-length"] = declared;
@@ -77,12 +78,11 @@ export function requestHeaders(request: OpenRequest): OutgoingHttpHeaders {
   const x = request.exchange;
   const f = x.forward;
   const host = x.hostText ?? firstValue(f.fields, "host") ?? authorityText(f, f.scheme);
-  const headers: OutgoingHttpHeaders = {
-    ":method": f.method,
-    ":scheme": f.scheme,
-    ":authority": host,
-    ":path": f.path,
-  };
+  const headers = noHeaders();
+  headers[":method"] = f.method;
+  headers[":scheme"] = f.scheme;
+  headers[":authority"] = host;
+  headers[":path"] = f.path;
   const declared = copyFields(headers, f.fields, "host");
   if (request.length !== null && (request.length > 0 || declared !== null))
     headers["content-length"] = String(request.length);
@@ -93,10 +93,13 @@ export function requestHeaders(request: OpenRequest): OutgoingHttpHeaders {
 
 /** A trailer section, or an informational one. */
 export function plainHeaders(fields: Fields): OutgoingHttpHeaders {
-  const headers: OutgoingHttpHeaders = {};
+  const headers = noHeaders();
   copyFields(headers, fields, null);
   return headers;
 }
+
+/** Without a prototype: `constructor` and `__proto__` are names of fields like any other. */
+const noHeaders = (): OutgoingHttpHeaders => Object.create(null);
 
 /** `TE: trailers` is for each hop to say; a client that said it can be served (RFC 9110 section 10.1.4). */
 const wantsTrailers = (fields: Fields): boolean => {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
-import { type HttpOrigin, startHttpOrigin } from "../../../support/origin.ts";
+import { type HttpOrigin, startHttpOrigin, startRawOrigin } from "../../../support/origin.ts";
 import { tlsThrough } from "../../../support/raw-client.ts";
 import { answering, type H2Origin, startH2Origin } from "./origins.ts";
 import { ask, sessionThrough } from "./support.ts";
@@ -174,6 +174,37 @@ test("in clear text with prior knowledge, both sides speak HTTP/2", async () => 
   session.close();
   const records = await house.recordsWhere((r) => r.kind === "exchange" && r.port === origin.port, 3);
   for (const r of records) expect(r).toMatchObject({ scheme: "http", clientProtocol: "2", originProtocol: "2" });
+  await origin.close();
+});
+
+test("fields that are named like properties of every object are fields like any other", async () => {
+  const text = "constructor: a\r\nConstructor: b\r\n__proto__: c\r\n";
+  const got = ["constructor", "a", "constructor", "b", "__proto__", "c"];
+  const odd = (raw: readonly string[]): string[] =>
+    raw.filter((_, i) => ["constructor", "__proto__"].includes(raw[i - (i % 2)] as string));
+  const client = await tlsThrough(house.port, `${HOST}:${h2.port}`, { ca: house.ca });
+  client.send(`GET /odd HTTP/1.1\r\nHost: ${HOST}:${h2.port}\r\n${text}\r\n`);
+  await client.response();
+  client.destroy();
+  expect(odd(h2.seen.at(-1)?.raw ?? [])).toEqual(got);
+
+  const origin = await startRawOrigin(
+    ({ socket }) => {
+      socket.write(`HTTP/1.1 103 Early Hints\r\n${text}\r\n`);
+      socket.write(`HTTP/1.1 200 OK\r\n${text}Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n${text}\r\n`);
+    },
+    { tls: leaf },
+  );
+  const session = await sessionThrough(house.port, `${HOST}:${origin.port}`, house.ca);
+  const answer = await ask(session, { ":path": "/odd" });
+  session.close();
+  expect(answer.whole).toBe(true);
+  expect(odd(answer.raw)).toEqual(got);
+  for (const section of [answer.interim[0], answer.trailers])
+    expect(Object.entries(section ?? {}).filter(([name]) => odd([name, ""]).length > 0)).toEqual([
+      ["constructor", "a, b"],
+      ["__proto__", "c"],
+    ]);
   await origin.close();
 });
 
