@@ -39,16 +39,18 @@ export class Deadline {
 export class TimerWheel {
   /** Milliseconds since the wheel was made, moving in steps of a tick. */
   now = 0;
+  /** The last tick whose deadlines were judged; behind `now` after a stall, and within each turn. */
+  private judged = 0;
   private readonly slots: Deadline[][] = Array.from({ length: SLOTS }, () => []);
   private readonly began = performance.now();
   private readonly timer: NodeJS.Timeout;
-
+  private judging: NodeJS.Immediate | undefined;
   private readonly failed: (error: unknown) => void;
 
   /** `failed` is told of what an owner threw. */
   constructor(failed: (error: unknown) => void) {
     this.failed = failed;
-    this.timer = setInterval(() => this.advance(), TICK);
+    this.timer = setInterval(() => this.tick(), TICK);
     this.timer.unref();
   }
 
@@ -66,13 +68,13 @@ export class TimerWheel {
 
   close(): void {
     clearInterval(this.timer);
+    clearImmediate(this.judging);
   }
 
   /** Enters a deadline at the tick at which it is to be looked at. */
   place(deadline: Deadline): void {
-    const current = this.now / TICK;
     const due = Math.ceil(Math.min(deadline.at, Number.MAX_SAFE_INTEGER) / TICK);
-    deadline.tick = Math.min(Math.max(due, current + 1), current + SLOTS - 1);
+    deadline.tick = Math.min(Math.max(due, this.judged + 1), this.judged + SLOTS - 1);
     (this.slots[deadline.tick % SLOTS] as Deadline[]).push(deadline);
   }
 
@@ -86,12 +88,20 @@ export class TimerWheel {
     }
   }
 
-  /** Catches up with the monotonic clock, so that a stalled loop fires late but fires everything. */
-  private advance(): void {
-    const target = Math.floor((performance.now() - this.began) / TICK) * TICK;
-    while (this.now < target) {
-      this.now += TICK;
-      const tick = this.now / TICK;
+  /**
+   * Node runs timers before it reads sockets: after a stall (a starved machine, a stopped process) everything would be late
+   * that has long arrived. So the clock moves now, and who is late is judged once this turn has read what there is.
+   */
+  private tick(): void {
+    this.now = Math.max(this.now, Math.floor((performance.now() - this.began) / TICK) * TICK);
+    this.judging = setImmediate(() => this.judge());
+  }
+
+  /** Tick by tick up to now, so that a stalled loop fires late but fires everything. */
+  private judge(): void {
+    const target = this.now / TICK;
+    while (this.judged < target) {
+      const tick = ++this.judged;
       const slot = this.slots[tick % SLOTS] as Deadline[];
       if (slot.length === 0) continue;
       for (const deadline of slot.splice(0)) {
