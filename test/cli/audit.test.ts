@@ -181,7 +181,7 @@ test("tail prints each record once, however fast they come", async () => {
   expect(new Set(printed).size).toBe(printed.length);
   // It began somewhere in the middle, and left nothing out from there on.
   expect(printed).toEqual(paths.slice(-printed.length));
-}, 30_000);
+});
 
 test.each<[string[], number[]]>([
   [["--sort", "sent", "--limit", "1"], [2]],

@@ -28,7 +28,7 @@ function policy(...args: string[]): Promise<{ code: number; out: string; err: st
   });
 }
 
-describe("policy", { timeout: 60_000 }, () => {
+describe("policy", () => {
   it("check: 0 and a summary, or 2 and every problem", async () => {
     const good = await policy("check", join(policies, "strict.yaml"));
     expect(good).toMatchObject({ code: 0 });

@@ -61,7 +61,7 @@ describe("standard input and output, signals, exit codes", () => {
     await once(child.stdout, "data");
     expect(house.openPorts()).toBe(1);
     child.kill("SIGKILL");
-    await expect.poll(house.openPorts, { timeout: 5000 }).toBe(0);
+    await expect.poll(house.openPorts).toBe(0);
   });
 });
 

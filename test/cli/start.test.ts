@@ -25,7 +25,7 @@ async function started(env: NodeJS.ProcessEnv = {}) {
   child.stderr.on("data", (b) => {
     err += b;
   });
-  await expect.poll(() => out, { timeout: 20_000 }).toMatch(/\n {2}try .*\n/);
+  await expect.poll(() => out).toMatch(/\n {2}try .*\n/);
   return { child, out: () => out, err: () => err };
 }
 
@@ -62,7 +62,7 @@ describe("run without a house", () => {
     for (const { code, stdout } of await Promise.all(both)) {
       expect([code, stdout.toString()]).toEqual([0, expect.stringMatching(/^50[24]$/)]);
     }
-    await expect.poll(() => joinHouse(join(folder, "data")), { timeout: 15_000 }).toBeNull();
+    await expect.poll(() => joinHouse(join(folder, "data"))).toBeNull();
   });
   test("says what is wrong with the policy file, exit code 2", async () => {
     const file = join(folder, "bad.yaml");

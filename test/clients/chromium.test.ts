@@ -175,7 +175,7 @@ describe.each([
   let house: BuiltHouse<BrowserSite>;
   beforeAll(async () => {
     if (MISSING === null) house = await startBrowserHouse(tls);
-  }, 60_000);
+  });
   afterAll(() => house?.close());
 
   test("pages see everything, and everything is on record", { timeout: 100_000 }, async () => {

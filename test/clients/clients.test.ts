@@ -11,7 +11,7 @@ import { BIG, DEB, GZIPPED, HELLO, PACKAGE, PACKAGES } from "./site.ts";
 let house: BuiltHouse;
 beforeAll(async () => {
   house = await startBuiltHouse();
-}, 60_000);
+});
 afterAll(() => house?.close());
 
 const sha256 = (content: string | Buffer): string => createHash("sha256").update(content).digest("hex");
@@ -210,7 +210,7 @@ asyncio.run(main())`,
 ];
 
 describe("under sallyport run", () => {
-  test.each(ROWS)("%s", { timeout: 60_000 }, async (name, needs, command, out, expected) => {
+  test.each(ROWS)("%s", async (name, needs, command, out, expected) => {
     const found = command();
     if (found === null) return expect(notHere(needs)).toBe(true);
     await through(name, found, out, expected);
@@ -251,7 +251,7 @@ describe("under sallyport run", () => {
     return undefined;
   });
 
-  test("git clones and pushes over HTTPS", { timeout: 60_000 }, async () => {
+  test("git clones and pushes over HTTPS", async () => {
     if (here("git") === null) return expect(notHere("git")).toBe(true);
     const bare = join(house.folder, "git", "repository.git");
     const env = house.environment({
@@ -282,7 +282,7 @@ describe("under sallyport run", () => {
     return undefined;
   });
 
-  test("npm installs a package", { timeout: 60_000 }, async () => {
+  test("npm installs a package", async () => {
     if (here("npm") === null) return expect(notHere("npm")).toBe(true);
     const folder = join(house.folder, "npm");
     mkdirSync(folder, { recursive: true });
@@ -294,11 +294,11 @@ describe("under sallyport run", () => {
     expect(readFileSync(join(folder, "node_modules", PACKAGE, "index.js"), "utf8")).toContain("tiny");
     const wanted = ["/npm/@tiny%2fpackage", "/npm/@tiny/package/-/package-1.0.0.tgz"];
     const recorded = async () => (await house.exchanges("npm", 2)).map((r) => r.path);
-    await expect.poll(recorded, { timeout: 5_000 }).toEqual(expect.arrayContaining(wanted));
+    await expect.poll(recorded).toEqual(expect.arrayContaining(wanted));
     return undefined;
   });
 
-  test("apt-get reads a list of packages and fetches one", { timeout: 60_000 }, async () => {
+  test("apt-get reads a list of packages and fetches one", async () => {
     if (aptIsMissing()) return expect(here("apt-get")).toBeNull();
     const apt = aptGet("apt-http", "http://plain.test/debian", {});
     expect(await house.run("apt", [...apt, "update"])).toMatchObject({ code: 0 });
@@ -345,7 +345,7 @@ async function checkApt(client: string, from: number, scheme: string): Promise<v
     received: expect.objectContaining({ sha256: sha256(path.endsWith("deb") ? DEB : PACKAGES), complete: true }),
   }));
   const wanted = [expect.objectContaining(list ?? {}), expect.objectContaining(file ?? {})];
-  await expect.poll(recorded, { timeout: 5_000 }).toEqual(expect.arrayContaining(wanted));
+  await expect.poll(recorded).toEqual(expect.arrayContaining(wanted));
 }
 
 describe("with the usual variables and a password, without run", () => {
@@ -377,7 +377,7 @@ describe("with the usual variables and a password, without run", () => {
     return undefined;
   });
 
-  test("apt-get, which reads its own options", { timeout: 60_000 }, async () => {
+  test("apt-get, which reads its own options", async () => {
     if (aptIsMissing()) return expect(here("apt-get")).toBeNull();
     expect(await house.command(["env", "--shell", "dotenv"])).toMatchObject({ code: 0 });
     const apt = aptGet("apt-https", "https://site.test/debian", {

@@ -6,7 +6,7 @@ import { type BuiltHouse, firstThatWorks, notHere, startBuiltHouse } from "./bui
 let house: BuiltHouse;
 beforeAll(async () => {
   house = await startBuiltHouse();
-}, 60_000);
+});
 afterAll(() => house?.close());
 
 const URL_OF_SITE = "https://site.test/hello";
@@ -17,7 +17,7 @@ async function doctor(as: string, command: string[], env: NodeJS.ProcessEnv = {}
 }
 const node = (code: string) => [process.execPath, "-e", code];
 
-describe("a command", { timeout: 60_000 }, () => {
+describe("a command", () => {
   test("its requests are found, and every runtime that is here gets through", async () => {
     const { code, steps } = await doctor("patient", node(`fetch("${URL_OF_SITE}").then(r => r.text())`));
     expect(steps.filter((s) => s.status === "failed")).toEqual([]);

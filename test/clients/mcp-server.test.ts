@@ -8,7 +8,7 @@ import { type BuiltHouse, notHere, pythonWith, startBuiltHouse } from "./built-h
 let house: BuiltHouse;
 beforeAll(async () => {
   house = await startBuiltHouse();
-}, 60_000);
+});
 afterAll(() => house?.close());
 
 /** Answers `initialize`, `tools/list` and `tools/call`; the one tool asks the API who it is. */

@@ -55,7 +55,7 @@ rules:
 async function go(port: number, ca: string): Promise<number> {
   const outer = await openSocket(port, "127.0.0.9");
   outer.send("CONNECT round.test:443 HTTP/1.1\r\nHost: round.test:443\r\n\r\n");
-  const { status } = await outer.response(8_000);
+  const { status } = await outer.response();
   if (status !== 200) {
     outer.destroy();
     return status;
@@ -63,7 +63,7 @@ async function go(port: number, ca: string): Promise<number> {
   outer.socket.removeAllListeners("data");
   const inner = await startTls(outer.socket, { ca, servername: "round.test" });
   inner.send("GET / HTTP/1.1\r\nHost: round.test\r\n\r\n");
-  const response = await inner.response(8_000);
+  const response = await inner.response();
   inner.destroy();
   return response.status;
 }

@@ -9,6 +9,7 @@ import { TestCa } from "../support/certificates.ts";
 import { type DnsAnswer, startDns, type TestDns } from "../support/dns.ts";
 import { OPEN_POLICY, startTestHouse, type TestHouse } from "../support/house.ts";
 import { type OriginScript, origins, type RawOrigin, startRawOrigin } from "../support/origin.ts";
+import { PATIENCE } from "../support/patience.ts";
 import { type Ending, RawConnection, type RawResponse } from "../support/raw-client.ts";
 
 export const HOST = "o.test";
@@ -213,7 +214,6 @@ export interface Case {
   readonly content?: string;
   /** Looks at the rest. Throws when it is wrong. */
   readonly check?: (outcome: Outcome, at: At) => void;
-  readonly patience?: number;
 }
 
 export interface Outcome {
@@ -297,23 +297,22 @@ interface Result {
 }
 
 async function perform(client: RawConnection, row: Case, at: At, result: Result): Promise<void> {
-  const patience = row.patience ?? 4_000;
   let taken = client.text.length;
   if (row.act !== undefined) await row.act(client, at);
   else client.send(typeof row.send === "string" ? row.send : row.send(at));
   try {
     for (const _ of row.statuses) {
-      const response = await client.response(patience, row.method);
+      const response = await client.response(PATIENCE, row.method);
       taken += response.raw.length;
       result.responses.push(response);
     }
   } catch (error) {
     if (client.ending === "open") throw error;
   }
-  if ((row.ending ?? "open") !== "open") result.ending = await client.closed(patience);
+  if ((row.ending ?? "open") !== "open") result.ending = await client.closed();
   else {
     client.send(`GET ${at.to("/again")} HTTP/1.1\r\nHost: ${at.host}\r\n\r\n`);
-    result.again = (await client.response(patience)).status;
+    result.again = (await client.response()).status;
     result.ending = client.ending;
     return;
   }

@@ -15,6 +15,7 @@ import { startHouse } from "../../src/roles/house.ts";
 import { type KeyAndCertificate, TestCa } from "../support/certificates.ts";
 import { type DnsAnswer, startDns, type TestDns } from "../support/dns.ts";
 import { TestHouse } from "../support/house.ts";
+import { PATIENCE } from "../support/patience.ts";
 import { RawConnection } from "../support/raw-client.ts";
 
 export const WAYS = ["plain", "intercepted", "clear text inside CONNECT", "blind tunnel"] as const;
@@ -96,14 +97,14 @@ export async function blackHole(): Promise<{ readonly port: number; close(): Pro
     const server = require("node:net").createServer();
     server.listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
       parentPort.postMessage(server.address().port);
-      parentPort.once("message", () => process.exit());
-      setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0), 20);
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
     });`;
   const worker = new Worker(program, { eval: true });
   const [port] = (await once(worker, "message")) as [number];
-  await wait(100);
   const fill = Array.from({ length: 6 }, () => net.connect({ port, host: "127.0.0.1" }).on("error", () => {}));
-  await wait(100);
+  // The queue takes one more than it was made for.
+  for (const end = Date.now() + PATIENCE; fill.filter((socket) => !socket.connecting).length < 2; await wait(5))
+    if (Date.now() > end) throw new Error("the queue of connections does not fill");
   return {
     port,
     close: async () => {
@@ -123,10 +124,11 @@ export class Client extends RawConnection {
     // Bytes and a reset that come together look like an end to Node: ask the system which it was.
     socket.on("end", () => {
       if (this.ending !== "end" || raw.destroyed || !raw.writable) return;
-      this.ending = "open";
-      raw.write(Buffer.alloc(0), (error) => {
-        if (this.ending === "open") this.ending = error ? "reset" : "end";
-      });
+      // Nothing is written: TLS writes to the handle itself, and takes the end of a foreign write for its own.
+      const { _handle: handle } = raw as unknown as {
+        readonly _handle: { getpeername(address: object): number } | null;
+      };
+      if (handle?.getpeername({}) !== 0) this.ending = "reset";
     });
   }
   reset(): void {

@@ -63,7 +63,7 @@ test("500 clients with slow heads: others within a second, the slow ones dropped
   clearInterval(dripping);
   expect(slow.filter((s) => !s.destroyed)).toHaveLength(0);
   expect(Math.max(...times)).toBeLessThan(1_000);
-}, 40_000);
+});
 
 test("a client with too many connections is told so, and others are not touched", async () => {
   await started({ policy: SHORT.replace("10000", "5") });
@@ -74,7 +74,7 @@ test("a client with too many connections is told so, and others are not touched"
   expect(await timed()).toBeLessThan(1_000);
   for (const socket of held) socket.destroy();
   await expect.poll(async () => (await (await connectTo(program.port)).ask(request("/again"))).status).toBe(200);
-}, 30_000);
+});
 
 test("no descriptor is free: it neither spins nor dies, and serves again when there are some", async () => {
   await started({ policy: SHORT });
@@ -89,9 +89,9 @@ test("no descriptor is free: it neither spins nor dies, and serves again when th
   expect(program.running).toBe(true);
   expect(spent, "seconds of CPU in 1.5 s").toBeLessThan(0.75);
   for (const socket of greedy) socket.destroy();
-  await expect.poll(() => timed().then((ms) => ms < 2_000), { timeout: 10_000, interval: 100 }).toBe(true);
+  await expect.poll(() => timed().then((ms) => ms < 2_000), { interval: 100 }).toBe(true);
   expect(program.errors.length).toBeLessThan(10_000);
-}, 40_000);
+});
 
 test("2,000 idle connections take less than 100 KiB each", async () => {
   await started({
@@ -110,7 +110,7 @@ test("2,000 idle connections take less than 100 KiB each", async () => {
   const each = (program.memory().now - before) / 2_000;
   for (const client of clients) client.destroy();
   expect(each).toBeLessThan(100 * 1024);
-}, 60_000);
+});
 
 test("SIGTERM: an answer of two seconds and a tunnel that moves finish, and it ends within 15 s", async () => {
   await started({ policy: SHORT.replace("idle: 2s", "idle: 20s") });
@@ -130,7 +130,7 @@ test("SIGTERM: an answer of two seconds and a tunnel that moves finish, and it e
   expect(program.child?.exitCode).toBe(0);
   expect(took).toBeLessThan(15_000);
   for (const socket of idle) socket.destroy();
-}, 40_000);
+});
 
 test("40 dead names and 40 hung origins at once: others within 500 ms, and each waits no longer than its limit", async () => {
   const hung = net.createServer((socket) => socket.on("error", () => {}).resume());
@@ -171,4 +171,4 @@ test("40 dead names and 40 hung origins at once: others within 500 ms, and each 
     await rig.close();
     hung.close();
   }
-}, 60_000);
+});

@@ -111,7 +111,7 @@ beforeAll(async () => {
   writeFileSync(join(folder, "roots.pem"), ca.cert);
   writeFileSync(join(folder, "policy.yaml"), policy());
   await start();
-}, 60_000);
+});
 
 afterAll(async () => {
   await stop?.();
@@ -382,7 +382,7 @@ describe("every spelling in every place", () => {
       expect(stdout.length).toBeGreaterThan(20);
       expect(leaks(stdout.toString("latin1") + stderr), args.join(" ")).toEqual([]);
     }
-  }, 60_000);
+  });
 
   test("nor, after it has ended, in any file that it wrote or in its log, which speaks of these hosts", async () => {
     expect(await stop()).toBe(0);

@@ -1,6 +1,7 @@
 // An audit sink that keeps its records in memory, for tests of what is recorded; it can refuse and fail like the real one.
 import type { AuditRecord } from "../../src/audit/record.ts";
 import type { AuditSink } from "../../src/audit/sink.ts";
+import { PATIENCE } from "./patience.ts";
 
 export class CollectingSink implements AuditSink {
   readonly records: AuditRecord[] = [];
@@ -31,7 +32,7 @@ export class CollectingSink implements AuditSink {
   }
 
   /** The first record that matches, past or to come. */
-  async next(found: (record: AuditRecord) => boolean, milliseconds = 5000): Promise<AuditRecord> {
+  async next(found: (record: AuditRecord) => boolean, milliseconds = PATIENCE): Promise<AuditRecord> {
     const present = this.records.find(found);
     if (present !== undefined) return present;
     return new Promise((resolve, reject) => {

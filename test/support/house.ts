@@ -8,6 +8,7 @@ import type { AuditRecord } from "../../src/audit/record.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import type { ResolverOptions } from "../../src/edge/net/resolver.ts";
 import { type House, startHouse } from "../../src/roles/house.ts";
+import { PATIENCE } from "./patience.ts";
 
 export interface TestHouseOptions {
   /** The rest of the policy file, after `version: 1`. Default: everything allowed, loopback open. */
@@ -55,7 +56,11 @@ export class TestHouse {
   }
 
   /** Waits until `count` records satisfy `fits`, and then a moment longer for one too many; throws otherwise. */
-  async recordsWhere(fits: (record: AuditRecord) => boolean, count = 1, milliseconds = 5_000): Promise<AuditRecord[]> {
+  async recordsWhere(
+    fits: (record: AuditRecord) => boolean,
+    count = 1,
+    milliseconds = PATIENCE,
+  ): Promise<AuditRecord[]> {
     for (const end = Date.now() + milliseconds; ; await wait(20)) {
       let found = this.records().filter(fits);
       if (found.length >= count) {

@@ -5,6 +5,7 @@ import https from "node:https";
 import net, { type AddressInfo, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import tls, { type TlsOptions } from "node:tls";
+import { PATIENCE } from "./patience.ts";
 
 /** One connection as the origin saw it. */
 export interface OriginConversation {
@@ -57,7 +58,7 @@ export async function startRawOrigin(script: OriginScript, options: RawOriginOpt
     port: (server.address() as AddressInfo).port,
     conversations,
     text,
-    until: async (found, milliseconds = 5000) => {
+    until: async (found, milliseconds = PATIENCE) => {
       for (const end = Date.now() + milliseconds; !found(text()); await wait(5)) {
         if (Date.now() > end) throw new Error(`the origin got only ${JSON.stringify(text().slice(0, 2000))}`);
       }

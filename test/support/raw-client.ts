@@ -3,6 +3,7 @@ import { once } from "node:events";
 import net, { type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
+import { PATIENCE } from "./patience.ts";
 
 /** How the connection ended, seen from the client. */
 export type Ending = "open" | "end" | "reset";
@@ -42,7 +43,7 @@ export class RawConnection {
   }
 
   /** Waits until `found` holds for the text received since the last `take`. */
-  async until(found: (text: string) => boolean, milliseconds = 5000): Promise<string> {
+  async until(found: (text: string) => boolean, milliseconds = PATIENCE): Promise<string> {
     for (const end = Date.now() + milliseconds; ; await wait(2)) {
       const text = this.text.slice(this.taken);
       if (found(text)) return text;
@@ -53,7 +54,7 @@ export class RawConnection {
   }
 
   /** One response with a content-length, with chunks, or without content; what comes after stays for the next call. */
-  async response(milliseconds = 5000, method = "GET"): Promise<RawResponse> {
+  async response(milliseconds = PATIENCE, method = "GET"): Promise<RawResponse> {
     const text = await this.until((received) => sizeOf(received, method) !== null, milliseconds);
     const size = sizeOf(text, method) as number;
     this.taken += size;
@@ -66,7 +67,7 @@ export class RawConnection {
   }
 
   /** Waits until the other side has closed or reset. */
-  async closed(milliseconds = 5000): Promise<Ending> {
+  async closed(milliseconds = PATIENCE): Promise<Ending> {
     for (const end = Date.now() + milliseconds; this.ending === "open"; await wait(2)) {
       if (Date.now() > end)
         throw new Error(`still open after ${milliseconds} ms; got ${JSON.stringify(this.text.slice(0, 500))}`);

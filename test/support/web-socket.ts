@@ -10,6 +10,7 @@ import type { TlsOptions } from "node:tls";
 import { type ServerOptions, WebSocket, WebSocketServer } from "ws";
 import type { TestCa } from "./certificates.ts";
 import type { OriginConversation, RawOrigin } from "./origin.ts";
+import { PATIENCE } from "./patience.ts";
 import { connectTo, type RawConnection, tlsThrough, tunnelThrough } from "./raw-client.ts";
 
 export const TEXT = 1;
@@ -208,7 +209,7 @@ export class FrameClient {
     return this;
   }
   /** Waits until that many frames are there. */
-  async until(count: number, milliseconds = 5_000): Promise<ReadFrame[]> {
+  async until(count: number, milliseconds = PATIENCE): Promise<ReadFrame[]> {
     for (const end = Date.now() + milliseconds; this.frames.length < count; await wait(2)) {
       if (Date.now() > end || this.connection.ending !== "open") {
         if (this.frames.length >= count) break;
@@ -269,7 +270,7 @@ export async function wsClient(
   });
   await once(socket, "open");
   socket.on("error", () => {});
-  const until = async (count: number, milliseconds = 10_000) => {
+  const until = async (count: number, milliseconds = PATIENCE) => {
     for (const end = Date.now() + milliseconds; messages.length < count; await wait(2))
       if (Date.now() > end) throw new Error(`${messages.length} messages instead of ${count}`);
     return messages;

@@ -8,6 +8,7 @@ import { NO_BODY } from "../../../src/audit/record.ts";
 import type { AuditSinkOptions } from "../../../src/edge/audit/worker-sink.ts";
 import { newId } from "../../../src/shared/ids.ts";
 import type { Log } from "../../../src/shared/log.ts";
+import { PATIENCE } from "../../support/patience.ts";
 
 export const NO_TIMES = { wait: null, dns: null, connect: null, tls: null, firstByte: null, total: 1.25 };
 
@@ -78,7 +79,7 @@ export function sinkOptions(
   };
 }
 
-export const until = async (what: () => boolean, patience = 10_000): Promise<void> => {
+export const until = async (what: () => boolean, patience = PATIENCE): Promise<void> => {
   const end = Date.now() + patience;
   while (!what()) {
     if (Date.now() > end) throw new Error(`not in time: ${what}`);

@@ -140,7 +140,7 @@ test("the auditor's thread dies: no traffic until a new one runs, which takes in
   await sink.close();
   expect(countIn(dir)).toBe(51);
   expect(verified(dir)).toBeNull();
-}, 20_000);
+});
 
 test("closing while there is no thread: at once, and the next opening takes in the rest", async () => {
   const dir = aFolder();
@@ -169,7 +169,7 @@ test("whether the log is required changes under a running house, and a fault is 
   expect(await new Promise((resolve) => sink.append(aRecord(), resolve))).toBe(true);
   await sink.close();
   expect(countIn(dir)).toBe(1);
-}, 20_000);
+});
 
 test("what is older than its age goes at the start, and at once when a reload shortens it; the chain stays whole", async () => {
   const dir = aFolder();

@@ -11,6 +11,7 @@ import type { DeflateTerms } from "../../../src/http/web-socket.ts";
 import { KnownSecrets } from "../../../src/shared/known-secrets.ts";
 import { exchange, type Setup } from "../../stages/content-harness.ts";
 import { CollectingSink } from "../../support/collecting-sink.ts";
+import { PATIENCE } from "../../support/patience.ts";
 import { type ReadFrame, readFrames } from "../../support/web-socket.ts";
 
 export interface RigOptions extends Partial<Setup> {
@@ -52,13 +53,13 @@ export class FarEnd {
     return readFrames(this.bytes);
   }
 
-  async until(found: (frames: ReadFrame[]) => boolean, milliseconds = 5_000): Promise<ReadFrame[]> {
+  async until(found: (frames: ReadFrame[]) => boolean, milliseconds = PATIENCE): Promise<ReadFrame[]> {
     for (const end = Date.now() + milliseconds; !found(this.frames); await wait(1))
       if (Date.now() > end) throw new Error(`only ${this.frames.map((f) => f.opcode)} (ended: ${this.ended})`);
     return this.frames;
   }
 
-  async gone(milliseconds = 5_000): Promise<void> {
+  async gone(milliseconds = PATIENCE): Promise<void> {
     for (const end = Date.now() + milliseconds; !this.ended && !this.closed; await wait(1))
       if (Date.now() > end) throw new Error("still open");
   }

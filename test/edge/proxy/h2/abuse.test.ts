@@ -48,7 +48,7 @@ async function flood(client: FrameClient, piece: (i: number) => Buffer, most: nu
     client.send(piece(i));
     if (i % 50 === 49) await new Promise((done) => setImmediate(done));
   }
-  await client.gone(8_000);
+  await client.gone();
   return client.frames.filter((f) => f.type === FRAME.goaway).map((f) => f.payload.readUInt32BE(4))[0] ?? -1;
 }
 

@@ -92,7 +92,7 @@ test("who resets inside the first round trip is noticed", async () => {
   await Promise.all(Array.from({ length: 15 }, worker));
   // Far below every deadline: the connection itself said it.
   await allGone(8_000);
-}, 30_000);
+});
 
 const head = (path: string): Buffer =>
   section([
@@ -135,4 +135,4 @@ test("who reads nothing at all loses the streams after the idle limit, and then 
     expect(r).toMatchObject({ kind: "exchange", reason: "client-gone" });
     expect(r.received.complete).toBe(false);
   }
-}, 30_000);
+});

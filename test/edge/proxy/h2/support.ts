@@ -2,6 +2,7 @@
 import { once } from "node:events";
 import http2, { type ClientHttp2Session, type ClientHttp2Stream, type IncomingHttpHeaders } from "node:http2";
 import tls from "node:tls";
+import { PATIENCE } from "../../../support/patience.ts";
 import { connectTo, tlsThrough, tunnelThrough } from "../../../support/raw-client.ts";
 
 export interface H2Answer {
@@ -179,7 +180,7 @@ export class FrameClient {
   }
 
   /** The first frame that fits, waiting for it. */
-  async next(fits: (f: Frame) => boolean, milliseconds = 5_000): Promise<Frame> {
+  async next(fits: (f: Frame) => boolean, milliseconds = PATIENCE): Promise<Frame> {
     for (const end = Date.now() + milliseconds; ; await new Promise((done) => setTimeout(done, 5))) {
       const found = this.frames.find(fits);
       if (found !== undefined) return found;
@@ -187,7 +188,7 @@ export class FrameClient {
     }
   }
 
-  async gone(milliseconds = 5_000): Promise<void> {
+  async gone(milliseconds = PATIENCE): Promise<void> {
     for (const end = Date.now() + milliseconds; !this.closed; await new Promise((done) => setTimeout(done, 5))) {
       if (Date.now() > end) throw new Error("the connection is still open");
     }
