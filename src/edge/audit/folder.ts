@@ -5,6 +5,7 @@ import Database from "better-sqlite3";
 
 export const databaseFile = (dir: string): string => join(dir, "audit.db");
 export const keyFile = (dir: string): string => join(dir, "audit.key");
+export const lockFile = (dir: string): string => join(dir, "audit.lock");
 export const journalFolder = (dir: string): string => join(dir, "journal");
 
 /**
@@ -33,7 +34,7 @@ const heldHere = new Set<string>();
  */
 export function lockFolder(dir: string): () => void {
   mkdirSync(journalFolder(dir), { recursive: true, mode: 0o700 });
-  const file = join(dir, "audit.lock");
+  const file = lockFile(dir);
   const pidFile = join(dir, "audit.pid");
   if (heldHere.has(file))
     throw new FolderInUse(`the audit log in ${dir} is already open in this process (${process.pid})`);

@@ -1,11 +1,12 @@
 // What the auditor's thread does: takes the journals in, signs heads, applies the retention, and keeps trying when the disk fails.
 
 import type { KeyObject } from "node:crypto";
-import { rmSync } from "node:fs";
+import { rmSync, statSync } from "node:fs";
 import type { AuditRecord } from "../../audit/record.ts";
 import { EMPTY_SHA256, NO_BODY } from "../../audit/record.ts";
 import { type Entry, entryOf, parseRow } from "../../audit/row.ts";
 import { newId } from "../../shared/ids.ts";
+import { journalFolder } from "./folder.ts";
 import { journalFile, journalNumbers } from "./journal-files.ts";
 import { type JournalLines, linesOf, readJournal } from "./journal-reader.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
@@ -148,6 +149,8 @@ export class Intake {
       return true;
     }
     if (live) return false;
+    // A journal that is gone was taken in, unless all of them are: then they were moved away and may come back.
+    if (read === null) statSync(journalFolder(this.#dir));
     this.#finishFile();
     return true;
   }

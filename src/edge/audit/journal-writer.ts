@@ -1,6 +1,7 @@
 // The write end of the journal: one file, appended with one write for each turn of the event loop, rotated by size.
 import { closeSync, fdatasync, fdatasyncSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { journalFile, journalNumbers } from "./journal-files.ts";
+import { FileGone, refuseMoved } from "./place.ts";
 
 /** How far the journals are written: number of the file, bytes of it that hold whole records. */
 export interface JournalPosition {
@@ -39,11 +40,26 @@ export class JournalWriter {
     this.#end += lines.length;
   }
 
-  /** Throws while there is no room for 64 KiB more. */
+  /** Throws while there is no room for 64 KiB more. After a file that was taken away a new one begins. */
   probe(): void {
-    if (this.#torn || this.#fd < 0) this.#open();
+    if (this.#torn || this.#fd < 0 || this.#moved) this.#open();
     this.#writeAt(PROBE);
     ftruncateSync(this.#fd, this.#end);
+  }
+
+  /** Throws when the file is not where it was. */
+  checkPlace(): void {
+    if (this.#fd >= 0) refuseMoved(journalFile(this.#dir, this.#file), this.#fd);
+  }
+
+  get #moved(): boolean {
+    try {
+      this.checkPlace();
+      return false;
+    } catch (error) {
+      if (error instanceof FileGone) return true;
+      throw error;
+    }
   }
 
   /** Brings what was written to the disk itself. */

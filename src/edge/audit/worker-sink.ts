@@ -6,9 +6,10 @@ import type { AuditSink } from "../../audit/sink.ts";
 import type { Clock } from "../../shared/clock.ts";
 import type { Log } from "../../shared/log.ts";
 import { AuditorThread } from "./auditor-thread.ts";
-import { lockFolder } from "./folder.ts";
+import { databaseFile, lockFile, lockFolder } from "./folder.ts";
 import { JournalWriter } from "./journal-writer.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
+import { Place } from "./place.ts";
 import { AuditStore } from "./store.ts";
 
 export interface AuditSinkOptions {
@@ -62,7 +63,9 @@ export async function openAuditSink(options: AuditSinkOptions): Promise<HouseAud
     const store = new AuditStore(options.dir);
     const after = store.takenIn.file;
     store.close();
-    return new WorkerSink(options, unlock, new JournalWriter(options.dir, options.rotateAt ?? 16 * MIB, after));
+    const journal = new JournalWriter(options.dir, options.rotateAt ?? 16 * MIB, after);
+    const place = new Place([lockFile(options.dir), databaseFile(options.dir)]);
+    return new WorkerSink(options, unlock, journal, place);
   } catch (error) {
     unlock();
     throw error;
@@ -77,6 +80,7 @@ class WorkerSink implements HouseAuditSink {
   #keep: Keep;
   readonly #unlock: () => void;
   readonly #journal: JournalWriter;
+  readonly #place: Place;
   readonly #thread: AuditorThread;
   readonly #firstFile: number;
 
@@ -112,7 +116,7 @@ class WorkerSink implements HouseAuditSink {
   readonly #flushes = new Map<number, () => void>();
   #closed: Promise<void> | null = null;
 
-  constructor(options: AuditSinkOptions, unlock: () => void, journal: JournalWriter) {
+  constructor(options: AuditSinkOptions, unlock: () => void, journal: JournalWriter, place: Place) {
     this.#options = options;
     this.#required = options.required;
     this.#sync = options.sync;
@@ -120,6 +124,7 @@ class WorkerSink implements HouseAuditSink {
     this.#backlog = options.backlog ?? 256 * MIB;
     this.#unlock = unlock;
     this.#journal = journal;
+    this.#place = place;
     this.#firstFile = journal.position.file;
     this.#thread = new AuditorThread(this.#auditorData(), {
       message: (message) => this.#receive(message),
@@ -127,7 +132,10 @@ class WorkerSink implements HouseAuditSink {
       died: (error) => this.#storeFailed(`the auditor's thread died: ${error.message}`),
       restart: () => ({ data: this.#auditorData(), messages: [this.#wrote(), ...this.#unflushed()] }),
     });
-    this.#syncTimer = setInterval(() => this.#syncNow(), SYNC_MS);
+    this.#syncTimer = setInterval(() => {
+      this.#checkPlace();
+      this.#syncNow();
+    }, SYNC_MS);
     this.#syncTimer.unref();
   }
 
@@ -278,9 +286,21 @@ class WorkerSink implements HouseAuditSink {
     }, RETRY_MS);
   }
 
+  /** What is written to files that nobody can find is lost. */
+  #checkPlace(): void {
+    if (this.#writeFault !== null) return;
+    try {
+      this.#place.check();
+      this.#journal.checkPlace();
+    } catch (error) {
+      this.#writeFailed(error as Error);
+    }
+  }
+
   /** Is there room again? What was spared is written first. */
   #retryWrite(): void {
     try {
+      this.#place.check();
       this.#journal.probe();
     } catch (error) {
       this.#writeFailed(error as Error);
