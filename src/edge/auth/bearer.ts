@@ -1,7 +1,7 @@
 // Bearer tokens (RFC 6750, RFC 7519): signature, issuer, audience and times. Which algorithms count is settled by the kind of
 // key in the configuration, never by the token, so that a public key cannot be used as an HMAC secret.
 import { createPublicKey, createSecretKey, type KeyObject } from "node:crypto";
-import { type JWTVerifyGetKey, type JWTVerifyOptions, jwtVerify } from "jose";
+import type { JWTVerifyGetKey, JWTVerifyOptions } from "jose";
 import type { BearerCheck } from "../../policy/clients.ts";
 import { type KeyFetchPort, RemoteKeySet } from "./key-set.ts";
 
@@ -38,6 +38,8 @@ export class BearerVerifier {
 
   /** Milliseconds since 1970 until which the token is good, tolerance included. Throws when it is not. */
   async verify(token: string): Promise<number> {
+    // Most houses check no token: a start does not wait for the library.
+    const { jwtVerify } = await import("jose");
     const options = { ...this.#options, currentDate: new Date(this.#now()) };
     const { payload } =
       typeof this.#key === "function"

@@ -1,7 +1,7 @@
 // A remote set of public keys (RFC 7517): fetched with a deadline and a size limit, kept for a while, never more than one
 // request at a time. The address is checked like that of any other host that an operator wrote.
 import { isIP, type LookupFunction } from "node:net";
-import { createLocalJWKSet, errors, type JWTVerifyGetKey } from "jose";
+import type { createLocalJWKSet, JWTVerifyGetKey } from "jose";
 import type { Agent } from "undici";
 
 /** What the house lends for reaching hosts that the operator named. */
@@ -31,7 +31,7 @@ export class RemoteKeySet {
   readonly #url: URL;
   readonly #port: KeyFetchPort;
   readonly #now: () => number;
-  /** Made at the first fetch: undici takes 12 MB, and most houses have no key set. */
+  /** Made at the first fetch, and the libraries are loaded then: undici takes 12 MB, and most houses have no key set. */
   #agent: Agent | null = null;
   #closed = false;
   #keys: Keys | null = null;
@@ -52,6 +52,7 @@ export class RemoteKeySet {
     try {
       return await keys(header, token);
     } catch (error) {
+      const { errors } = await import("jose");
       if (!(error instanceof errors.JWKSNoMatchingKey)) throw error;
       // The issuer may have rotated its keys since.
       await this.#refresh();
@@ -85,7 +86,7 @@ export class RemoteKeySet {
     const literal = this.#url.hostname.replace(/^\[|\]$/g, "");
     const refusal = isIP(literal) === 0 ? null : this.#port.refusal(literal, portOf(this.#url));
     if (refusal !== null) throw new Error(refusal);
-    const { Agent, request } = await import("undici");
+    const [{ Agent, request }, { createLocalJWKSet }] = await Promise.all([import("undici"), import("jose")]);
     if (this.#closed) throw new Error("the key set is not used any more");
     this.#agent ??= new Agent({
       connections: 1,

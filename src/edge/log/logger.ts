@@ -1,6 +1,6 @@
 // The log port with pino behind it: JSON for machines, lines for people at a terminal; on stderr, never on stdout.
+import { createRequire } from "node:module";
 import { type DestinationStream, destination, type Logger, pino } from "pino";
-import { prettyFactory } from "pino-pretty";
 import type { KnownSecrets } from "../../shared/known-secrets.ts";
 import type { Log } from "../../shared/log.ts";
 import { Scrubber } from "./scrub.ts";
@@ -49,9 +49,13 @@ function flushed(out: ReturnType<typeof destination>): Promise<void> {
   });
 }
 
-/** Formats on the way, in the same turn: a line that was logged before a crash is not stuck in a stream. */
+/**
+ * Formats on the way, in the same turn: a line that was logged before a crash is not stuck in a stream. The library is loaded
+ * here, so that a start without a terminal does not wait for it.
+ */
 function prettyOver(out: DestinationStream): DestinationStream {
   const colorize = !process.env.NO_COLOR;
+  const { prettyFactory } = createRequire(import.meta.url)("pino-pretty") as typeof import("pino-pretty");
   const format = prettyFactory({ colorize, translateTime: "SYS:HH:MM:ss.l", ignore: "pid,hostname" });
   return { write: (line) => out.write(format(line)) };
 }

@@ -1,7 +1,7 @@
 // The door to the library that reads and writes frames: the three classes of `ws` that work without its client and server,
 // which its types leave out, and what its errors mean on the wire.
+import { createRequire } from "node:module";
 import type { Duplex, Writable } from "node:stream";
-import * as library from "ws";
 import type { DeflateTerms } from "../../http/web-socket.ts";
 
 type Sent = (error?: Error) => void;
@@ -45,7 +45,12 @@ interface Library {
     zlibDeflateOptions: { level: number };
   }) => Compression & { accept(configurations: Record<string, (string | true)[]>[]): unknown };
 }
-const { Receiver, Sender, PerMessageDeflate } = library as unknown as Library;
+let library: Library | null = null;
+/** Loaded for the first WebSocket, so that a start does not wait for it. */
+function loaded(): Library {
+  library ??= createRequire(import.meta.url)("ws") as unknown as Library;
+  return library;
+}
 
 /** Pieces of one message: each costs an object until the message is whole. */
 export const MAX_FRAGMENTS = 16_384;
@@ -62,6 +67,7 @@ export interface Frames {
 
 /** Frames of one connection. `server`: we are its server end. `maxPayload`: bytes of a message that is read, at least 1. */
 export function framesOf(socket: Duplex, server: boolean, terms: DeflateTerms | null, maxPayload: number): Frames {
+  const { Receiver, Sender } = loaded();
   const compression = terms === null ? null : compressionOf(terms, server, maxPayload);
   const extensions = compression === null ? {} : { "permessage-deflate": compression };
   const window = terms === null ? 0 : server ? terms.serverWindowBits : terms.clientWindowBits;
@@ -77,6 +83,7 @@ export function framesOf(socket: Duplex, server: boolean, terms: DeflateTerms | 
 }
 
 function compressionOf(terms: DeflateTerms, server: boolean, maxPayload: number): Compression {
+  const { PerMessageDeflate } = loaded();
   const compression = new PerMessageDeflate({ isServer: server, maxPayload, zlibDeflateOptions: { level: LEVEL } });
   compression.accept([
     {
