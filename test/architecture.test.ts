@@ -258,7 +258,9 @@ describe("shape", () => {
   });
 
   test("names are kebab-case", () => {
-    expect(files.filter((file) => !/^src\/(?:[a-z0-9-]+\/)*[a-z0-9]+(?:-[a-z0-9]+)*(?:\.d)?\.[a-z]+$/.test(file))).toEqual([]);
+    expect(
+      files.filter((file) => !/^src\/(?:[a-z0-9-]+\/)*[a-z0-9]+(?:-[a-z0-9]+)*(?:\.d)?\.[a-z]+$/.test(file)),
+    ).toEqual([]);
   });
 
   test("there are no default exports", () => {
