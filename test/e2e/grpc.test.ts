@@ -5,6 +5,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { TestCa } from "../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../support/house.ts";
+import { PATIENCE } from "../support/patience.ts";
 
 const MB4 = 4 * 1024 * 1024;
 const same = (b: Buffer): Buffer => b;
@@ -39,6 +40,8 @@ let port = 0;
 /** What the server saw end, by method: "cancelled" when the client gave up. */
 const cancelled: string[] = [];
 let lastMetadata: Metadata | null = null;
+/** Tells the server of `many` that its last message is here. */
+let arrived = (): void => {};
 
 const echo: grpc.UntypedServiceImplementation = {
   unary: (call: grpc.ServerUnaryCall<Buffer, Buffer>, done: grpc.sendUnaryData<Buffer>) => {
@@ -62,12 +65,11 @@ const echo: grpc.UntypedServiceImplementation = {
   },
   many: (call: grpc.ServerWritableStream<Buffer, Buffer>) => {
     let n = 0;
-    const next = (): void => {
-      call.write(Buffer.from(`${n++} ${performance.now()}`));
+    arrived = (): void => {
       if (n === 10) call.end();
-      else setTimeout(next, 30);
+      else call.write(Buffer.from(`${n++}`));
     };
-    next();
+    arrived();
   },
   chat: (call: grpc.ServerDuplexStream<Buffer, Buffer>) => {
     call.on("data", (b: Buffer) => call.write(b));
@@ -148,7 +150,7 @@ function unary(client: Client, name: keyof typeof ECHO, message: Buffer, options
 /** The record of a method's last call. */
 async function recordOf(name: string, fits: (r: AuditRecord) => boolean = () => true): Promise<AuditRecord> {
   const path = `/echo.Echo/${name}`;
-  for (const end = Date.now() + 5_000; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
+  for (const end = Date.now() + PATIENCE; Date.now() < end; await new Promise((done) => setTimeout(done, 20))) {
     const found = house.records().filter((r) => r.kind === "exchange" && r.path === path && fits(r));
     if (found.length > 0) return found.at(-1) as AuditRecord;
   }
@@ -191,22 +193,18 @@ test("a client's stream", async () => {
   expect((await recordOf("Gather")).notes).toContain("grpc-status:0");
 });
 
-test("a server's stream: each message is here within 100 ms of its sending", async () => {
+test("a server's stream: each message is here before the next is sent", async () => {
   const client = clientOf();
-  await unary(client, "unary", Buffer.from("the connection stands"));
   const call = client.makeServerStreamRequest(ECHO.many.path, same, same, Buffer.from("go"));
-  const late: number[] = [];
-  const seen: number[] = [];
+  const seen: string[] = [];
   call.on("data", (b: Buffer) => {
-    const [n, at] = b.toString().split(" ").map(Number);
-    seen.push(n as number);
-    late.push(performance.now() - (at as number));
+    seen.push(b.toString());
+    arrived();
   });
   const status = await new Promise<grpc.StatusObject>((resolve) => call.on("status", resolve));
   client.close();
   expect(status.code).toBe(0);
-  expect(seen).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
-  expect(Math.max(...late)).toBeLessThan(100);
+  expect(seen).toEqual(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]);
 });
 
 test("both streams: every message is answered before the next is sent", async () => {
@@ -217,10 +215,8 @@ test("both streams: every message is answered before the next is sent", async ()
       call.once("data", resolve);
       call.once("error", reject);
     });
-    const began = performance.now();
     call.write(Buffer.from(`message ${i}`));
     expect((await got).toString()).toBe(`message ${i}`);
-    if (i > 0) expect(performance.now() - began).toBeLessThan(100);
     call.removeAllListeners("error");
   }
   const status = new Promise<grpc.StatusObject>((resolve) => call.on("status", resolve));
@@ -301,6 +297,6 @@ test("a refusal is PERMISSION_DENIED with the rule's words, and the connection g
 });
 
 async function until(fits: () => boolean): Promise<void> {
-  for (const end = Date.now() + 5_000; !fits(); await new Promise((done) => setTimeout(done, 10)))
-    if (Date.now() > end) throw new Error("it did not happen within 5 s");
+  for (const end = Date.now() + PATIENCE; !fits(); await new Promise((done) => setTimeout(done, 10)))
+    if (Date.now() > end) throw new Error("it did not happen in time");
 }

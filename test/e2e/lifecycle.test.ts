@@ -111,7 +111,7 @@ describe("SIGTERM", () => {
     writeFileSync(
       join(dir, "policy.yaml"),
       `version: 1
-server: { drain-timeout: 5s }
+server: { drain-timeout: 25s }
 ${NETWORK}rules:
   - { id: slow, allow: ["127.0.0.1:${slow.port}"] }
   - { id: quiet, allow: ["127.0.0.1:${quiet.port}"], tunnel: { reason: test, without-sni: allow } }
@@ -159,7 +159,7 @@ ${NETWORK}rules:
     expect((await client.response()).content).toBe("halfdone");
     const [code] = (await once(child, "exit")) as [number | null];
     expect(code, out).toBe(0);
-    expect(Date.now() - began).toBeLessThan(5_500);
+    expect(Date.now() - began, "milliseconds: it did not wait for the tunnel").toBeLessThan(20_000);
     expect(await idle.closed()).not.toBe("open");
     expect(await tunnel.closed()).not.toBe("open");
     const reader = new AuditReader(join(dir, "data"));
@@ -294,7 +294,7 @@ describe("origins whose TLS is not in order (C7)", () => {
     const began = performance.now();
     client.send(`GET http://six.test:${scene.plain.port}/six HTTP/1.1\r\nHost: six.test:${scene.plain.port}\r\n\r\n`);
     expect((await client.response()).status).toBe(200);
-    expect(performance.now() - began).toBeLessThan(2_000);
+    expect(performance.now() - began).toBeLessThan(8_000);
     client.destroy();
     const [record] = await scene.house.recordsWhere((r) => r.path === "/six");
     expect(record?.origin?.address).toBe("127.0.0.1");

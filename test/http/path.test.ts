@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { canonicalPath } from "../../src/http/path.ts";
+import { cpuTime } from "../support/cpu.ts";
 
 describe("the canonical form of a path", () => {
   test.each([
@@ -135,9 +136,8 @@ describe("the canonical form of a path", () => {
 
   test("a long path of one kind of character costs no more than its length", () => {
     for (const unit of ["/", "/..", "%2e", ".", "%25", "/a", "//.", ";", "é"]) {
-      const started = performance.now();
-      canonicalPath(`/${unit.repeat(16_000)}`);
-      expect(performance.now() - started).toBeLessThan(100);
+      const path = `/${unit.repeat(16_000)}`;
+      expect(cpuTime(() => canonicalPath(path))).toBeLessThan(300);
     }
   });
 });

@@ -4,6 +4,7 @@ import type { RuleDocument } from "../../src/policy/document.ts";
 import { compilePath, matchesHost } from "../../src/policy/match.ts";
 import { parsePattern } from "../../src/policy/patterns.ts";
 import type { RequestFacts } from "../../src/policy/types.ts";
+import { cpuTime } from "../support/cpu.ts";
 import { connect, policyOf, request, type Setup } from "./fixtures.ts";
 
 const OPEN: Setup = { defaults: { action: "allow" } };
@@ -500,8 +501,9 @@ describe("a thousand rules", () => {
     const policy = policyOf(rules);
     const facts = request("GET https://a.h999.example/repos/b/x");
     expect(policy.decide(facts).rule).toBe("r999");
-    const start = performance.now();
-    for (let i = 0; i < 20_000; i++) policy.decide(facts);
-    expect(((performance.now() - start) / 20_000) * 1000).toBeLessThan(25);
+    const spent = cpuTime(() => {
+      for (let i = 0; i < 20_000; i++) policy.decide(facts);
+    });
+    expect((spent / 20_000) * 1000).toBeLessThan(25);
   });
 });

@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { compilePath, coversHost, matchesHost } from "../../src/policy/match.ts";
 import { parsePattern } from "../../src/policy/patterns.ts";
+import { cpuTime } from "../support/cpu.ts";
 
 const PATHS: [pattern: string, path: string, matches: boolean][] = [
   ["/a", "/a", true],
@@ -89,10 +90,11 @@ describe("compilePath", () => {
 
   it("does not slow down on paths that are made for it", () => {
     const match = compilePath("/**/a*/**/b*/**/c*/x");
-    const start = performance.now();
-    expect(match(`/${"a/b/c/".repeat(2700)}`)).toBe(false);
-    expect(match(`/${"a".repeat(16_000)}`)).toBe(false);
-    expect(performance.now() - start).toBeLessThan(200);
+    const spent = cpuTime(() => {
+      expect(match(`/${"a/b/c/".repeat(2700)}`)).toBe(false);
+      expect(match(`/${"a".repeat(16_000)}`)).toBe(false);
+    });
+    expect(spent).toBeLessThan(600);
   });
 });
 

@@ -64,7 +64,7 @@ test.each([[150], [400], [700]])(
   async (count) => {
     const dir = aFolder();
     const { child, yes } = anAppender(dir, 1, null);
-    await until(() => yes.length >= count, 20_000);
+    await until(() => yes.length >= count);
     child.kill("SIGKILL");
     await ended(child);
     const { ids, problem } = await recovered(dir);
@@ -78,13 +78,13 @@ test.each([[150], [400], [700]])(
 test("when the file system takes no more, nothing is released; when it does again, the log goes on without a restart", async () => {
   const dir = aFolder();
   const { child, yes, no } = anAppender(dir, 5, 150);
-  await until(() => no.length >= 20, 20_000);
+  await until(() => no.length >= 20);
   expect(child.exitCode).toBeNull();
   const before = yes.length;
   const lift = spawn("prlimit", ["--pid", String(child.pid), "--fsize=unlimited"], { stdio: "inherit" });
   await ended(lift);
   const started = Date.now();
-  await until(() => yes.length >= before + 50, 10_000);
+  await until(() => yes.length >= before + 50);
   expect(Date.now() - started).toBeLessThan(6_000);
   child.kill("SIGKILL");
   await ended(child);

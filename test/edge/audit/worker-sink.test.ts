@@ -150,7 +150,7 @@ test("closing while there is no thread: at once, and the next opening takes in t
   sink.append(aRecord());
   const started = performance.now();
   await sink.close();
-  expect(performance.now() - started).toBeLessThan(5_000);
+  expect(performance.now() - started).toBeLessThan(15_000);
   const again = await openAuditSink(sinkOptions(dir));
   await again.close();
   expect(countIn(dir)).toBe(1);
@@ -270,7 +270,7 @@ test.each([
     else expect(sink.unavailable).toMatch(closed);
     expect(options.heard.filter((h) => h.level === "error")).toHaveLength(1);
     mkdirSync(journalFolder(dir));
-    await until(() => options.heard.some((h) => /can be written again/.test(h.message)), 6_000);
+    await until(() => options.heard.some((h) => /can be written again/.test(h.message)));
     expect(sink.unavailable).toBeNull();
     expect(await append()).toBe(true);
     await sink.close();

