@@ -6,6 +6,8 @@ export interface Decoder {
   write(chunk: Uint8Array, done: (error: Error | null) => void): void;
   /** The coded body is whole: an error when it breaks off, or goes on after its own end. */
   end(done: (error: Error | null) => void): void;
+  /** True, between two calls, while bytes wait for others without which they yield nothing: what is in them was not seen. */
+  readonly waits: boolean;
   /** Gives out no more, or little more, until `resume`. */
   pause(): void;
   resume(): void;

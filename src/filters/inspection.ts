@@ -60,13 +60,18 @@ export class Inspection {
 
   /** True while nothing at all may leave. */
   get holding(): boolean {
-    if (this.#passive || this.#ended || this.#givenUp || this.#events !== null) return false;
+    if (this.free || this.#events !== null) return false;
     return this.bytes <= this.#o.hold;
+  }
+
+  /** True when whatever else comes may leave. */
+  get free(): boolean {
+    return this.#passive || this.#givenUp || this.#ended;
   }
 
   /** Bytes of the body that may leave: no match begins before them that was not dealt with. */
   get safe(): number {
-    return this.#passive || this.#givenUp || this.#ended ? this.bytes : this.#safe;
+    return this.free ? this.bytes : this.#safe;
   }
 
   /** True once the body was whole. */

@@ -9,7 +9,7 @@ import type { StepJob } from "./content-plain-step.ts";
 /** Coded bytes that wait, for the decoder or for their decision. */
 interface Piece {
   readonly bytes: Uint8Array;
-  /** Decoded bytes up to and with this piece. */
+  /** Decoded bytes up to and with this piece; it leaves when they may. */
   plainEnd: number;
 }
 
@@ -95,7 +95,8 @@ export class CodedStep implements BodyStep {
   #decoded(piece: Piece, error: Error | null): void {
     this.#busy = false;
     if (this.#over) return;
-    piece.plainEnd = this.#plain;
+    // What waits in the decoder belongs to content that comes later.
+    piece.plainEnd = this.#plain + (this.#decoder.waits ? 1 : 0);
     if (!this.#edited) {
       this.#held.push(piece);
       this.#heldBytes += piece.bytes.length;
@@ -163,7 +164,8 @@ export class CodedStep implements BodyStep {
       });
       return;
     }
-    for (let piece = this.#held[0]; piece !== undefined && piece.plainEnd <= inspection.safe; piece = this.#held[0]) {
+    const safe = inspection.free ? Number.POSITIVE_INFINITY : inspection.safe;
+    for (let piece = this.#held[0]; piece !== undefined && piece.plainEnd <= safe; piece = this.#held[0]) {
       this.#held.shift();
       this.#heldBytes -= piece.bytes.length;
       this.#send(piece.bytes);

@@ -477,6 +477,26 @@ describe("event streams", () => {
   });
 });
 
+it("what stands in a block that is not whole does not leave with what came before it", async () => {
+  const raw = (text: string): Buffer => {
+    const header = Buffer.alloc(3);
+    header.writeUIntLE(text.length << 3, 0, 3);
+    return Buffer.concat([header, Buffer.from(text)]);
+  };
+  const one = Buffer.concat([Buffer.from("28b52ffd0068", "hex"), raw("data: one\n\n")]);
+  const two = raw(`data: ${KEYWORD}\n\n`);
+  const fields = ["Content-Type", "text/event-stream", "Content-Encoding", "zstd"];
+  for (const split of [2, 9, 25]) {
+    const chunks = [one, two.subarray(0, split), two.subarray(split)];
+    const got = await sendResponse({ rules: [block] }, [...fields], chunks);
+    expect(got.error?.reason).toBe("content-blocked");
+    expect(got.out.equals(one)).toBe(true);
+    const clean = await sendResponse({ rules: [{ block: { text: "absent" } }] }, [...fields], chunks.slice(0, 2));
+    expect(clean.error?.reason).toBe("undecodable-response");
+    expect(clean.out.equals(one)).toBe(true);
+  }
+});
+
 async function flushed(coding: "gzip" | "br", parts: string[]): Promise<Buffer[]> {
   const zlib = await import("node:zlib");
   const stream = coding === "gzip" ? zlib.createGzip() : zlib.createBrotliCompress();

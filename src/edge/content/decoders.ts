@@ -107,6 +107,10 @@ class StackedDecoder implements Decoder {
     );
   }
 
+  get waits(): boolean {
+    return this.outer.waits || this.#inner.waits;
+  }
+
   pause(): void {
     this.#inner.pause();
   }

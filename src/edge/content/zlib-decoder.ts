@@ -19,6 +19,8 @@ export const brotliDecoder = (out: Out): Decoder =>
 export const deflateDecoder = (out: Out): Decoder => new DeflateDecoder(out);
 
 class ZlibDecoder implements Decoder {
+  /** Everything but the last bits is given out at once. */
+  readonly waits = false;
   readonly #zlib: Zlib;
   #done: Done | null = null;
   #fed = 0;
@@ -89,6 +91,7 @@ class ZlibDecoder implements Decoder {
 }
 
 class DeflateDecoder implements Decoder {
+  readonly waits = false;
   readonly #out: Out;
   #first: number | null = null;
   #decoder: ZlibDecoder | null = null;

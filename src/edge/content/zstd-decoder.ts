@@ -55,10 +55,14 @@ class ZstdDecoder implements Decoder {
     } catch (error) {
       this.#error ??= error as Error;
     }
-    this.#frames.keep();
     const done = this.#done;
     this.#done = null;
     if (!this.#closed) done(this.#error);
+  }
+
+  /** A block yields nothing until it is whole. */
+  get waits(): boolean {
+    return this.#frames.waiting > 0;
   }
 
   pause(): void {

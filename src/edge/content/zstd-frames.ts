@@ -1,25 +1,29 @@
 // The frames of zstd content (RFC 8878 section 3.1), read block by block, so that the window is capped (RFC 9659: 8 MiB) before
-// anything is allocated, every byte belongs to something that is decoded, and a bomb stops between two blocks; fzstd decodes.
-import { Decompress } from "fzstd";
+// anything is allocated, every byte belongs to something that is decoded, and a bomb stops between two blocks. The checksum
+// after a frame is not compared: who reads the content at the end does that.
+import { ByteWindow } from "../../filters/byte-window.ts";
+import { ZstdBlocks } from "./zstd-block.ts";
 
 const MAGIC = 0xfd2fb528;
 const LARGEST_WINDOW = 8 * 1024 * 1024;
-const LARGEST_BLOCK = 128 * 1024;
+const RAW = 0;
 const RLE = 1;
 const RESERVED = 3;
 
 interface Frame {
-  readonly inflate: Decompress;
-  /** Waits for the first block. */
-  header: Uint8Array;
+  /** Bytes of content, where the frame says how many; otherwise null. */
+  readonly size: number | null;
   /** Bytes of the checksum after the last block. */
   readonly checksum: number;
+  /** Bytes of content so far. */
+  given: number;
 }
 
 export class ZstdFrames {
   readonly #out: (plain: Uint8Array) => void;
+  readonly #blocks = new ZstdBlocks();
   /** Not yet decoded; less than a block and a header once `next` said false. */
-  #rest: Uint8Array = new Uint8Array(0);
+  readonly #rest = new ByteWindow();
   /** The frame that is being decoded. */
   #frame: Frame | null = null;
 
@@ -28,9 +32,9 @@ export class ZstdFrames {
     this.#out = out;
   }
 
-  /** Takes a chunk, which must stay as it is until `keep` or the last `next`. */
+  /** Takes a chunk, which is copied. */
   push(chunk: Uint8Array): void {
-    this.#rest = this.#rest.length === 0 ? chunk : joined(this.#rest, chunk);
+    this.#rest.append(chunk);
   }
 
   /** Takes a header or a block. False: more bytes are needed. Throws an Error where this is no zstd. */
@@ -38,18 +42,18 @@ export class ZstdFrames {
     return this.#frame === null ? this.#openFrame() : this.#takeBlock(this.#frame);
   }
 
-  /** What is left is copied: the chunk is the caller's. */
-  keep(): void {
-    this.#rest = new Uint8Array(this.#rest);
+  /** Bytes that wait for the rest of their header or block. */
+  get waiting(): number {
+    return this.#rest.end - this.#rest.start;
   }
 
   /** True between two frames. */
   get whole(): boolean {
-    return this.#frame === null && this.#rest.length === 0;
+    return this.#frame === null && this.waiting === 0;
   }
 
   #openFrame(): boolean {
-    const bytes = this.#rest;
+    const bytes = this.#rest.slice(this.#rest.start, this.#rest.end);
     if (bytes.length < 5) return false;
     if (word(bytes, 0) !== MAGIC) throw new Error("no zstd frame");
     const descriptor = bytes[4] as number;
@@ -61,41 +65,39 @@ export class ZstdFrames {
     if (bytes.length < length) return false;
     const window = single ? contentSize(bytes, 5, sizeBytes) : windowSize(bytes[5] as number);
     if (window > LARGEST_WINDOW) throw new Error("the window is larger than 8 MiB");
-    const inflate = new Decompress((plain) => {
-      if (plain.length > 0) this.#out(plain);
-    });
-    this.#frame = { inflate, header: bytes.slice(0, length), checksum: (descriptor & 0x04) === 0 ? 0 : 4 };
-    this.#rest = bytes.subarray(length);
+    this.#blocks.begin(window);
+    const size = sizeBytes > 0 ? contentSize(bytes, length - sizeBytes, sizeBytes) : null;
+    this.#frame = { size, checksum: (descriptor & 0x04) === 0 ? 0 : 4, given: 0 };
+    this.#rest.dropTo(this.#rest.start + length);
     return true;
   }
 
   #takeBlock(frame: Frame): boolean {
-    const bytes = this.#rest;
+    const bytes = this.#rest.slice(this.#rest.start, this.#rest.end);
     if (bytes.length < 3) return false;
     const header = (bytes[0] as number) | ((bytes[1] as number) << 8) | ((bytes[2] as number) << 16);
     const last = (header & 1) === 1;
     const type = (header >> 1) & 3;
     const size = header >> 3;
     if (type === RESERVED) throw new Error("a block of an unknown type");
-    if (size > LARGEST_BLOCK) throw new Error("a block is too large");
-    const length = 3 + (type === RLE ? 1 : size) + (last ? frame.checksum : 0);
+    if (size > this.#blocks.largest) throw new Error("a block is too large");
+    const end = 3 + (type === RLE ? 1 : size);
+    const length = end + (last ? frame.checksum : 0);
     if (bytes.length < length) return false;
-    // Two pieces would make fzstd collect them: header and first block go in one.
-    const block = bytes.subarray(0, length);
-    this.#rest = bytes.subarray(length);
-    const input = frame.header.length > 0 ? joined(frame.header, block) : new Uint8Array(block);
-    frame.header = new Uint8Array(0);
+    this.#rest.dropTo(this.#rest.start + length);
+    const plain = this.#contentOf(type, size, bytes.subarray(3, end));
+    frame.given += plain.length;
+    if (frame.size !== null && (last ? frame.given !== frame.size : frame.given > frame.size))
+      throw new Error("another length than the frame says");
     if (last) this.#frame = null;
-    frame.inflate.push(input, last);
+    if (plain.length > 0) this.#out(plain);
     return true;
   }
-}
 
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const both = new Uint8Array(a.length + b.length);
-  both.set(a);
-  both.set(b, a.length);
-  return both;
+  #contentOf(type: number, size: number, block: Uint8Array): Uint8Array {
+    if (type === RAW) return this.#blocks.raw(block);
+    return type === RLE ? this.#blocks.repeated(block[0] as number, size) : this.#blocks.compressed(block);
+  }
 }
 
 const word = (bytes: Uint8Array, at: number): number =>

@@ -1,0 +1,117 @@
+// The content of zstd blocks (RFC 8878 section 3.1.1.2), and the window of earlier content that they refer to. What one block
+// costs is bounded by the 128 KiB it may have, and the window by what its frame said: nothing grows with what a sequence asks for.
+import { type HuffmanTable, readLiterals } from "./zstd-literals.ts";
+import { eachSequence, readSequences, type Sequence, type Tables } from "./zstd-sequences.ts";
+import { corrupt } from "./zstd-tables.ts";
+
+export const LARGEST_BLOCK = 128 * 1024;
+/** Content beyond the window before it is moved to the front: moving costs little for each byte. */
+const SLACK = 2 * 1024 * 1024;
+const SMALLEST = 4096;
+/** Bytes that are read at once. */
+const PADDING = 8;
+
+/** So few bytes are copied faster one by one. */
+const FEW = 48;
+
+export class ZstdBlocks {
+  #window = new Uint8Array(0);
+  /** Bytes of content in the window. */
+  #filled = 0;
+  #windowSize = 0;
+  #largest = 0;
+  readonly #literals = new Uint8Array(LARGEST_BLOCK);
+  readonly #input = new Uint8Array(LARGEST_BLOCK + PADDING);
+  readonly #repeats = new Uint32Array(3);
+  #huffman: HuffmanTable | null = null;
+  #tables: Tables = [null, null, null];
+
+  /** A frame begins, with a window of so many bytes. */
+  begin(windowSize: number): void {
+    this.#windowSize = windowSize;
+    this.#largest = Math.min(LARGEST_BLOCK, windowSize);
+    this.#filled = 0;
+    this.#repeats.set([1, 4, 8]);
+    this.#huffman = null;
+    this.#tables = [null, null, null];
+  }
+
+  /** The most bytes that a block of this frame may have, coded or not. */
+  get largest(): number {
+    return this.#largest;
+  }
+
+  /** The bytes themselves. Returns the content (borrowed, as in the other two). */
+  raw(bytes: Uint8Array): Uint8Array {
+    const at = this.#room();
+    this.#window.set(bytes, at);
+    return this.#added(bytes.length);
+  }
+
+  /** One byte so many times. */
+  repeated(byte: number, count: number): Uint8Array {
+    const at = this.#room();
+    this.#window.fill(byte, at, at + count);
+    return this.#added(count);
+  }
+
+  compressed(coded: Uint8Array): Uint8Array {
+    const input = this.#input;
+    input.set(coded);
+    input.fill(0, coded.length, coded.length + PADDING);
+    const literals = this.#literals.subarray(0, this.#largest);
+    const read = readLiterals(input, 0, coded.length, literals, this.#huffman);
+    this.#huffman = read.huffman;
+    const sequences = readSequences(input, read.end, coded.length, this.#tables);
+    this.#tables = sequences.tables;
+    const start = this.#room();
+    let at = start;
+    let used = 0;
+    const end = start + this.#largest;
+    if (sequences.count > 0)
+      eachSequence(input, coded.length, sequences, this.#repeats, (sequence) => {
+        if (used + sequence.literals > read.count) throw corrupt("literals are missing");
+        if (at + sequence.literals + sequence.match > end) throw corrupt("more content than a block can have");
+        copy(literals, used, this.#window, at, sequence.literals);
+        used += sequence.literals;
+        at = this.#copyMatch(at + sequence.literals, sequence);
+      });
+    if (at + read.count - used > end) throw corrupt("more content than a block can have");
+    this.#window.set(literals.subarray(used, read.count), at);
+    return this.#added(at + read.count - used - start);
+  }
+
+  /** A match may reach into what it is making. Returns the offset after it. */
+  #copyMatch(at: number, { offset, match }: Sequence): number {
+    if (offset > at || offset > this.#windowSize) throw corrupt("an offset outside the window");
+    const window = this.#window;
+    if (offset >= match && match > FEW) window.copyWithin(at, at - offset, at - offset + match);
+    else for (let i = at; i < at + match; i++) window[i] = window[i - offset] as number;
+    return at + match;
+  }
+
+  #added(count: number): Uint8Array {
+    this.#filled += count;
+    return this.#window.subarray(this.#filled - count, this.#filled);
+  }
+
+  /** Where the next block begins; there is room for a whole one. */
+  #room(): number {
+    const needed = this.#filled + this.#largest;
+    if (needed <= this.#window.length) return this.#filled;
+    if (needed <= this.#windowSize + SLACK) {
+      const larger = new Uint8Array(Math.min(this.#windowSize + SLACK, Math.max(SMALLEST, needed * 2)));
+      larger.set(this.#window.subarray(0, this.#filled));
+      this.#window = larger;
+      return this.#filled;
+    }
+    this.#window.copyWithin(0, this.#filled - this.#windowSize, this.#filled);
+    this.#filled = this.#windowSize;
+    return this.#filled;
+  }
+}
+
+function copy(from: Uint8Array, at: number, to: Uint8Array, start: number, count: number): void {
+  if (count > FEW) to.set(from.subarray(at, at + count), start);
+  else for (let i = 0; i < count; i++) to[start + i] = from[at + i] as number;
+}
