@@ -71,8 +71,12 @@ function fail(error: unknown): void {
   process.exitCode = error instanceof CommandError ? error.code : EXIT.usage;
 }
 
-// A reader that went away (`| head`) is not an error of ours.
+// A reader that went away (`| head`) is not an error of ours; a full disk behind `>` is.
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {
   if (error.code === "EPIPE") process.exit(EXIT.done);
+  fail(new CommandError(`what was to be printed cannot be written: ${error.code ?? error.message}`));
+  process.exit();
 });
+// A remark that nobody can read: nothing to end for.
+process.stderr.on("error", () => {});
 main(process.argv.slice(2)).catch(fail);

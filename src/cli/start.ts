@@ -40,6 +40,8 @@ export function startCommand(version: string): Command {
 
 /** Starts the house and returns; signals end the process. */
 export async function start(options: StartOptions, version: string): Promise<void> {
+  // Nobody may read what is said here, or the disk behind it may be full: that is no reason to stop serving.
+  process.stdout.removeAllListeners("error").on("error", () => {});
   const ignored = dropProxyVariables(process.env);
   if (ignored.length > 0) {
     notice(`${ignored.join(", ")} in the environment ignored: the way out is set in the policy file (via)`);

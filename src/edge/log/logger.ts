@@ -1,8 +1,9 @@
 // The log port with pino behind it: JSON for machines, lines for people at a terminal; on stderr, never on stdout.
 import { createRequire } from "node:module";
-import { type DestinationStream, destination, type Logger, pino } from "pino";
+import { type DestinationStream, type Logger, pino } from "pino";
 import type { KnownSecrets } from "../../shared/known-secrets.ts";
 import type { Log } from "../../shared/log.ts";
+import { LinesOut } from "./lines-out.ts";
 import { Scrubber } from "./scrub.ts";
 
 export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
@@ -30,23 +31,11 @@ const FLUSH_MS = 1_000;
 /** Opens the log. Writing never waits for the reader. */
 export function openLog(options: LoggerOptions): OwnedLog {
   const fd = options.fd ?? 2;
-  const out = destination({ dest: fd, sync: false, minLength: 1, maxLength: MAX_WAITING_BYTES });
-  // Nobody reads stderr any more (EPIPE): that is no reason to stop serving.
-  out.on("error", () => {});
+  const out = new LinesOut({ fd, mostWaiting: MAX_WAITING_BYTES });
   const pretty = options.pretty ?? (fd === 2 && process.stderr.isTTY === true);
   const stream: DestinationStream = pretty ? prettyOver(out) : out;
   const logger = pino({ level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, stream);
-  return new ScrubbedLog(logger, new Scrubber(options.secrets), () => flushed(out));
-}
-
-function flushed(out: ReturnType<typeof destination>): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, FLUSH_MS);
-    out.flush(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+  return new ScrubbedLog(logger, new Scrubber(options.secrets), () => out.flush(FLUSH_MS));
 }
 
 /**
