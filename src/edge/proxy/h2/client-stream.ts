@@ -225,8 +225,9 @@ export class H2ClientStream implements ClientSide, Guarded {
       relay?.poll();
       return true;
     }
-    // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1).
-    if (stream.writableFinished && !stream.closed) stream.close(NGHTTP2_NO_ERROR);
+    // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1). It is out when END_STREAM is,
+    // which may wait behind another stream's content; RST_STREAM would overtake it.
+    if (stream.writableFinished && !stream.closed && stream.state.localClose === 1) stream.close(NGHTTP2_NO_ERROR);
     if (stream.writableLength !== this.left) {
       this.left = stream.writableLength;
       this.leftSince = now;

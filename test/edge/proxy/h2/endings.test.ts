@@ -396,6 +396,23 @@ describe("T9: sessions with origins", () => {
   });
 });
 
+test("a client that goes on sending after its whole answer is told that it need not (RFC 9113 section 8.1)", async () => {
+  const origin = await opened(
+    startH2Origin((stream) => {
+      stream.resume();
+      stream.respond({ ":status": 200 });
+      stream.end("enough");
+    }, leaf),
+  );
+  const session = await sessionThrough(house.port, at(origin), house.ca);
+  const stream = session.request({ ":method": "POST", ":path": "/" }, { endStream: false });
+  const sending = setInterval(() => stream.write("more"), 50);
+  const answer = await answerOf(stream);
+  clearInterval(sending);
+  expect([answer.status, answer.whole, answer.content.toString()]).toEqual([200, true, "enough"]);
+  session.close();
+});
+
 describe("a client that leaves", () => {
   test.each(["2", "1.1"] as const)("takes its request from an origin of HTTP/%s", async (version) => {
     const origin: H2Origin | RawOrigin =

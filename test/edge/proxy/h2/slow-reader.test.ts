@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { mkdtempSync, writeFileSync } from "node:fs";
-import http2 from "node:http2";
+import http2, { type ServerHttp2Stream } from "node:http2";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +12,7 @@ import { expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse } from "../../../support/house.ts";
 import { startH2Origin } from "./origins.ts";
+import { answerOf, sessionThrough } from "./support.ts";
 
 const CONTENT = Buffer.from(Uint32Array.from({ length: 8_000_000 }, (_, i) => Math.imul(i, 2_654_435_761)).buffer);
 const DIGEST = createHash("sha256").update(CONTENT).digest("hex");
@@ -80,6 +81,42 @@ test.each([
   session.destroy();
   const [record] = await house.recordsWhere((r) => r.kind === "exchange", 1);
   expect(record).toMatchObject({ status: 200, received: { bytes: CONTENT.length, sha256: DIGEST, complete: true } });
+  valve.close();
+  await house.close();
+  await origin.close();
+});
+
+test("an answer whose end waits behind another's content ends whole, however long that takes", async () => {
+  const testCa = new TestCa();
+  const streams = new Map<string, ServerHttp2Stream>();
+  const origin = await startH2Origin((stream, { headers }) => {
+    streams.set(String(headers[":path"]), stream);
+    stream.resume();
+    stream.respond({ ":status": 200 });
+    stream.write("hello");
+  }, testCa.leaf("127.0.0.1"));
+  const house = await startTestHouse({ roots: testCa.cert });
+  const valve = await startValve(house.port);
+  const session = await sessionThrough(valve.port, `127.0.0.1:${origin.port}`, house.ca, {
+    settings: { initialWindowSize: 0x7fffffff },
+  });
+  session.setLocalWindowSize(0x7fffffff);
+  const small = session.request({ ":path": "/small" });
+  const large = session.request({ ":path": "/large" });
+  const answers = [answerOf(small), answerOf(large)];
+  await Promise.all([once(small, "data"), once(large, "data")]);
+  valve.shut();
+  streams.get("/large")?.end(CONTENT);
+  // Until nothing more is taken: the connection is full.
+  const given = (): number => CONTENT.length - (streams.get("/large")?.writableLength ?? 0);
+  for (let before = -1; before !== given(); await wait(500)) before = given();
+  streams.get("/small")?.end();
+  await wait(3_000); // the session is looked after each second
+  valve.open();
+  const [one, two] = await Promise.all(answers);
+  expect([one?.whole, one?.content.toString()]).toEqual([true, "hello"]);
+  expect([two?.whole, two?.content.length]).toEqual([true, CONTENT.length + 5]);
+  session.destroy();
   valve.close();
   await house.close();
   await origin.close();
