@@ -34,10 +34,15 @@ export const CSV_HEAD = COLUMNS.map(([name]) => name).join(",");
 
 export const csvLine = (record: AuditRecord): string => COLUMNS.map(([, value]) => cell(value(record))).join(",");
 
+/** What a terminal would obey: controls, invisible format characters (bidirectional overrides among them), separators. */
+const UNSAFE = /[\p{Cc}\p{Cf}\u2028\u2029]/gu;
+const shown = (char: string): string => `\\u{${(char.codePointAt(0) as number).toString(16)}}`;
+
 /** Quoted where needed; a text that a spreadsheet would take for a formula gets an apostrophe before it. */
 function cell(value: string | number | boolean | null): string {
   if (value === null) return "";
   if (typeof value !== "string") return String(value);
-  const text = /^[\s]*[=+\-@\t\r]/.test(value) ? `'${value}` : value;
+  const safe = value.replace(UNSAFE, shown);
+  const text = /^\s*[=+\-@]/.test(safe) ? `'${safe}` : safe;
   return /[",\r\n]/.test(text) || text !== value ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -209,13 +209,18 @@ test.each([
   expect(err).toMatch(message);
 });
 
-test("neither a table, JSON nor CSV lets a record steer the terminal or a spreadsheet", async () => {
+test("neither a table, JSON, CSV nor HAR lets a record steer the terminal or a spreadsheet", async () => {
   for (const args of [["query"], ["query", "--group-by", "client"], ["show", id(1)]])
     expect(steering((await audit(...args, "--json")).out)).toEqual([]);
   for (const format of ["table", "jsonl", "csv"]) {
     const { out } = await audit("query", "--format", format);
-    if (format !== "csv") expect(steering(out)).toEqual([]);
+    expect(steering(out)).toEqual([]);
     if (format === "csv") expect(out).toContain(`"'=cmd|""/c calc""!A1"`);
+  }
+  for (const format of ["jsonl", "csv", "har"]) {
+    const { out } = await audit("export", "--format", format);
+    expect(out.length).toBeGreaterThan(100);
+    expect(steering(out)).toEqual([]);
   }
   const shown = await audit("show", id(1));
   expect(steering(shown.out)).toEqual([]);

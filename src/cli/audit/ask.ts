@@ -182,7 +182,7 @@ function writeAll(
     else {
       const entry = harEntry(stored.record);
       if (entry === null) continue;
-      write(`${count === 0 ? "" : ","}\n${JSON.stringify(entry)}`);
+      write(`${count === 0 ? "" : ","}\n${jsonText(entry)}`);
     }
     count++;
   }

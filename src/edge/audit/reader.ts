@@ -46,6 +46,8 @@ for (const _key of ROW_KEYS) EMPTY.push(null);
 const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
 const CHUNK = 1_000;
 const MAX_WORDS = 200_000;
+/** Milliseconds since 1970 that a Date can hold. */
+const MAX_TIME = 8.64e15;
 
 /** Opened by commands; close it. */
 export class AuditReader {
@@ -239,15 +241,27 @@ export class AuditReader {
   }
 }
 
-const toRecord = (s: StoredRow): StoredRecord => ({ seq: s.seq, hash: s.hash, record: recordOf(s.row) });
+/** Throws when the row is not what was written; the error names the record. */
+function toRecord({ seq, hash, row }: StoredRow): StoredRecord {
+  try {
+    const record = recordOf(row);
+    if (!(Math.abs(record.at) <= MAX_TIME)) throw new RangeError("the time of the record is none");
+    return { seq, hash, record };
+  } catch (cause) {
+    throw damaged(seq, cause);
+  }
+}
 
 /** As `unpack`; the error names the record. */
 function unpacked(seq: number, packed: Buffer, row: Row): string {
   try {
     return unpack(packed, row);
   } catch (cause) {
-    throw new Error(`record ${seq} of the audit log is damaged: \`sallyport audit verify\` says what can be trusted`, {
-      cause,
-    });
+    throw damaged(seq, cause);
   }
 }
+
+const damaged = (seq: number, cause: unknown): Error =>
+  new Error(`record ${seq} of the audit log is damaged: \`sallyport audit verify\` says what can be trusted`, {
+    cause,
+  });

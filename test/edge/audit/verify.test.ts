@@ -158,6 +158,15 @@ test("a torn tail of the journal is told apart from tampering", () => {
   expect(verified(dir)).toMatchObject({ ok: true, waiting: 1, torn: 8 });
 });
 
+test.each(["at = 1e300", "at = 'yesterday'", "at = -9e15"])("a record whose time is none is damaged: %s", (change) => {
+  const dir = aLog(3);
+  tamper(dir, (db) => db.exec(`UPDATE records SET ${change} WHERE seq = 2`));
+  const reader = new AuditReader(dir);
+  onTestFinished(() => reader.close());
+  expect(() => [...reader.oldest({})]).toThrow(/record 2 of the audit log is damaged/);
+  expect(verified(dir).problem).toMatchObject({ kind: "changed", seq: 2 });
+});
+
 test("a damaged record is named by a query, and does not keep the house from starting", () => {
   const dir = aLog(12);
   tamper(dir, (db) => db.exec("UPDATE records SET packed = x'00' WHERE seq = 12"));
