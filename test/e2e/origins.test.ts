@@ -1,10 +1,10 @@
 // What origins do to a proxy: early answers, broken framing, stalls, resets, floods. A broken response never looks complete,
 // and a pooled connection is used again only after a byte-exact end.
 import type { Socket } from "node:net";
-import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { OPEN_POLICY } from "../support/house.ts";
 import { type OriginScript, origins } from "../support/origin.ts";
+import { afterPause, pause } from "../support/pause.ts";
 import { judge } from "./judge.ts";
 import { type Case, type Played, playAll, request, type Scene, startScene, WAYS } from "./scene.ts";
 
@@ -58,7 +58,7 @@ const cut =
   ({ socket }) => {
     const raw = (socket as { _parent?: Socket })._parent ?? socket;
     if (count === 0) raw.resetAndDestroy();
-    else socket.write(bytes.slice(0, count), () => setTimeout(() => raw.resetAndDestroy(), 20));
+    else socket.write(bytes.slice(0, count), () => afterPause(20, () => raw.resetAndDestroy()));
   };
 const WITH_LENGTH = `${OK}content-length: 10\r\n\r\n0123456789`;
 const WITH_CHUNKS = `${OK}transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n`;
@@ -282,7 +282,7 @@ describe("malformed and unusual origins", () => {
     for (let i = 0; i < 3; i++) {
       client.send(`GET http://o.test:${scene.plain.port}${path} HTTP/1.1\r\nHost: o.test:${scene.plain.port}\r\n\r\n`);
       expect((await client.response()).status).toBeLessThan(300);
-      await wait(30);
+      await pause(30);
     }
     client.destroy();
     const used = scene.plain.conversations.filter((c) => c.bytes.toString("latin1").includes(` ${path} `));
@@ -296,7 +296,7 @@ describe("malformed and unusual origins", () => {
       client.send(`GET http://o.test:${scene.plain.port}${path} HTTP/1.1\r\nHost: o.test:${scene.plain.port}\r\n\r\n`);
       expect((await client.response()).status).toBe(200);
       client.destroy();
-      await wait(30);
+      await pause(30);
     }
     expect(scene.plain.conversations.filter((c) => c.bytes.includes(` ${path} `))).toHaveLength(2);
   });

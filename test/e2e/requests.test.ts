@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type OriginScript, origins } from "../support/origin.ts";
+import { afterPause, pause } from "../support/pause.ts";
 import { judge } from "./judge.ts";
 import { type At, type Case, HOST, type Played, playAll, request, type Scene, startScene, WAYS } from "./scene.ts";
 
@@ -195,7 +196,7 @@ const early: Case[] = [
     send: "",
     act: async (client, at) => {
       client.send(request(at).slice(0, 20));
-      await wait(50);
+      await pause(50);
       client.destroy();
     },
     statuses: [],
@@ -207,7 +208,7 @@ const early: Case[] = [
     name: "the origin resets inside the upload",
     send: (at) => request(at, "Content-Length: 1000\r\n", "POST", "some"),
     origin: ({ socket }) => {
-      setTimeout(() => socket.destroy(), 30);
+      afterPause(30, () => socket.destroy());
     },
     statuses: [502],
     reason: "origin-incomplete",

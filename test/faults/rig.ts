@@ -180,7 +180,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
         logLevel: "error",
       },
       env: process.env,
-      resolver: { servers: [dns.server], deadline: 1_200 },
+      resolver: { servers: [dns.server], deadline: 2_500 },
     }),
   );
   let addresses = 0;

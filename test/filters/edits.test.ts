@@ -2,6 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import { ByteWindow } from "../../src/filters/byte-window.ts";
 import { Edits } from "../../src/filters/edits.ts";
+import { cpuTime } from "../support/cpu.ts";
 
 const TEXT = "abcdefghijklmnopqrstuvwxyz";
 
@@ -71,4 +72,20 @@ it("gives the same however it is given out", () => {
       expect(edited(edits, steps)).toBe(edited(edits, []));
     }),
   );
+});
+
+it("many of several rules are made in a time that grows with their number alone", () => {
+  const window = new ByteWindow();
+  const size = 200_000;
+  window.append(Buffer.alloc(size, "ab"));
+  const cost = cpuTime(() => {
+    const list = new Edits();
+    for (const first of [0, 1]) for (let at = first; at < size; at += 2) list.add(at, at + 1, Buffer.from("x"));
+    let bytes = 0;
+    list.emit(window, 0, size, (piece) => {
+      bytes += piece.length;
+    });
+    expect(bytes).toBe(size);
+  });
+  expect(cost).toBeLessThan(3_000);
 });

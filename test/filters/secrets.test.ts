@@ -125,9 +125,27 @@ describe("tokens", () => {
     expect(foundInHost("npm_package.example")).toBe(false);
   });
 
-  it("begin as no other begins in the same way", () => {
-    const anchors = TOKEN_FORMATS.map((f) => f.anchor);
-    expect(new Set(anchors).size).toBe(anchors.length);
+  it("are looked for by three bytes and more", () => {
+    for (const { id, anchor } of TOKEN_FORMATS) expect([id, anchor.length >= 3]).toEqual([id, true]);
+  });
+
+  it("are not saved by what stands behind them", () => {
+    for (const [name, token] of positives(2).filter(([n]) => /^(stripe-secret|openai-project|vault|slack-bot)/.test(n)))
+      expect([name, found(`${token}EXAMPLE`)]).toEqual([name, ["token"]]);
+  });
+
+  it("of GitHub's Apps are found in both forms", () => {
+    const jwt = `eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9.${"eyJpc3MiOiIxMjM0NTY3Iiw".repeat(8)}.${"Zm9vYmFyX2Jhe-".repeat(20)}`;
+    expect(found(`Authorization: token ghs_1234567_${jwt}`)).toEqual(["token"]);
+    expect(found(`ghs_server_settings_${"are_words_with_underscores_".repeat(6)}`)).toEqual([]);
+  });
+
+  it("whose letters are all of encoded data are found only by themselves", () => {
+    const [, key = ""] = positives(1).find(([name]) => name.startsWith("aws-access-key")) ?? [];
+    expect(found(`id=${key};`)).toEqual(["token"]);
+    expect(found(`MZXW6YTB${key}`)).toEqual([]);
+    expect(found(`${key}MZXW6YTB`)).toEqual([]);
+    expect(foundInHost("asiapacific.example2hosting.net".replaceAll(".", ""))).toBe(false);
   });
 });
 

@@ -6,6 +6,7 @@ import net, { type AddressInfo, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import tls, { type TlsOptions } from "node:tls";
 import { PATIENCE } from "./patience.ts";
+import { afterPause } from "./pause.ts";
 
 /** One connection as the origin saw it. */
 export interface OriginConversation {
@@ -132,7 +133,7 @@ export const origins = {
     (bytes: string, count: number): OriginScript =>
     ({ socket }) => {
       if (count === 0) socket.resetAndDestroy();
-      else socket.write(bytes.slice(0, count), () => setTimeout(() => socket.resetAndDestroy(), 20));
+      else socket.write(bytes.slice(0, count), () => afterPause(20, () => socket.resetAndDestroy()));
     },
   /** Says more than it sends, and closes. */
   lyingLength: (said: number, content: string): OriginScript =>

@@ -27,10 +27,13 @@ export function token(format: TokenFormat, seed: number): string {
     return format.anchor + body + base62(crc32(Buffer.from(body)), 6);
   }
   const length = format.min + roll(format.max - format.min + 1);
-  const { rest } = format;
+  const { rest, has = "" } = format;
   return (
+    (format.numbered === true ? "bot123456789" : "") +
     format.anchor +
-    run(roll, format.body, length) +
+    run(roll, format.body, 8) +
+    has +
+    run(roll, format.body, length - 8 - has.length) +
     (rest === undefined ? "" : rest.text + run(roll, rest.body, rest.length))
   );
 }
