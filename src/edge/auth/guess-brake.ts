@@ -1,11 +1,13 @@
 // Slows down guessing: each wrong credential from an address makes the next answer to that address later (pitfalls O4).
 // Bounded in addresses and in answers that wait; beyond the bound a credential is not looked at, so that nothing is learnt.
+// Guesses are counted for an IPv6 network of 64 bits, since whoever has one address there has them all; answers wait for each
+// address, so that a guesser does not lock out who lives beside him.
 import { setTimeout as sleep } from "node:timers/promises";
+import { ipv6Text, parseIpv6 } from "../../http/ip-address.ts";
 import { ProxyError } from "../../shared/errors.ts";
 
 interface Guesses {
   wrong: number;
-  waiting: number;
   /** Milliseconds since 1970 of the last wrong one. */
   last: number;
 }
@@ -38,6 +40,8 @@ export class GuessBrake {
   readonly #options: Required<BrakeOptions>;
   readonly #now: () => number;
   readonly #guesses = new Map<string, Guesses>();
+  /** Answers that wait, by address. */
+  readonly #waitingAt = new Map<string, number>();
   #waiting = 0;
   constructor(now: () => number, options: BrakeOptions = {}) {
     this.#now = now;
@@ -46,7 +50,7 @@ export class GuessBrake {
 
   /** Throws `rate-limited` (or `busy`) when too many answers to this address (or in all) wait already. */
   admit(address: string): void {
-    if ((this.#guesses.get(address)?.waiting ?? 0) >= this.#options.waitingEach) {
+    if ((this.#waitingAt.get(address) ?? 0) >= this.#options.waitingEach) {
       throw new ProxyError("rate-limited", "too many wrong credentials from this address; wait a minute");
     }
     if (this.#waiting >= this.#options.waitingAll)
@@ -55,33 +59,43 @@ export class GuessBrake {
 
   /** Counts a wrong credential and waits as long as the address has earned. */
   async wrong(address: string): Promise<void> {
-    const entry = this.#count(address);
-    const beyond = entry.wrong - this.#options.free;
+    const beyond = this.#count(networkOf(address)).wrong - this.#options.free;
     if (beyond <= 0) return;
     const delay = Math.min(this.#options.longest, this.#options.first * 2 ** Math.min(beyond - 1, 16));
-    entry.waiting++;
-    this.#waiting++;
+    this.#wait(address, 1);
     try {
       await sleep(delay, undefined, { ref: false });
     } finally {
-      entry.waiting--;
-      this.#waiting--;
+      this.#wait(address, -1);
     }
   }
 
-  #count(address: string): Guesses {
+  #wait(address: string, change: 1 | -1): void {
+    this.#waiting += change;
+    const left = (this.#waitingAt.get(address) ?? 0) + change;
+    if (left > 0) this.#waitingAt.set(address, left);
+    else this.#waitingAt.delete(address);
+  }
+
+  #count(network: string): Guesses {
     const now = this.#now();
-    const known = this.#guesses.get(address);
-    const entry = known ?? { wrong: 0, waiting: 0, last: now };
+    const known = this.#guesses.get(network);
+    const entry = known ?? { wrong: 0, last: now };
     if (now - entry.last > this.#options.forget) entry.wrong = 0;
     entry.wrong++;
     entry.last = now;
-    this.#guesses.delete(address);
-    this.#guesses.set(address, entry);
+    this.#guesses.delete(network);
+    this.#guesses.set(network, entry);
     if (this.#guesses.size > this.#options.addresses) {
       const oldest = this.#guesses.keys().next();
       if (!oldest.done) this.#guesses.delete(oldest.value);
     }
     return entry;
   }
+}
+
+/** The IPv6 network of an address; an IPv4 address is its own. */
+function networkOf(address: string): string {
+  const groups = parseIpv6(address.replace(/%.*$/, ""));
+  return groups === null ? address : ipv6Text([...groups.slice(0, 4), 0, 0, 0, 0]);
 }

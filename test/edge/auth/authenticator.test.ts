@@ -355,6 +355,19 @@ describe("guessing is slowed down (O4)", () => {
     expect(order).toEqual(["another", "that address"]);
     expect(a.authenticate(basic("c:right"), from("192.0.2.1"))).toBe("c");
   });
+  test("an IPv6 network has no more guesses than an address, and its other addresses are not locked out", async () => {
+    const a = open(clients, { brake: { ...brake, first: 300, longest: 300, waitingEach: 1, waitingAll: 10 } });
+    const guess = (address: string) => took(() => ask(a, basic("c:wrong"), from(address)));
+    for (const host of ["1", "2"]) expect(await guess(`2001:db8:1:2::${host}`)).toBeLessThan(200);
+    for (const address of ["2001:db8:1:2:ffff::3", "2001:db8:1:2::4%eth0"])
+      expect(await guess(address)).toBeGreaterThan(250);
+    expect(await guess("2001:db8:1:3::1")).toBeLessThan(200);
+    const waiting = guess("2001:db8:1:2::5");
+    await new Promise((done) => setImmediate(done));
+    expect(await ask(a, basic("c:right"), from("2001:db8:1:2::5"))).toBe("refused: rate-limited");
+    expect(await ask(a, basic("c:right"), from("2001:db8:1:2::6"))).toBe("c");
+    await waiting;
+  });
   test("answers that wait are bounded; beyond that even the right one is not looked at", async () => {
     const a = open(clients, { brake: { ...brake, first: 700, longest: 700 } });
     for (let i = 0; i < 2; i++) await ask(a, basic(`c:wrong${i}`));
