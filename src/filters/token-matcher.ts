@@ -11,29 +11,37 @@ interface Prepared {
   readonly rest: { readonly text: Buffer; readonly body: Uint8Array; readonly length: number } | null;
 }
 
+const KEY_BYTES = 3;
 /** Fewer different characters are a placeholder. */
 const FEWEST_DIFFERENT = 7;
 
 export class TokenMatcher implements TextMatcher {
   readonly exact = false;
   readonly longest: number;
-  readonly #formats: readonly Prepared[];
+  /** By the first three bytes of their anchors. */
+  readonly #formats = new Map<number, Prepared[]>();
   readonly #anchors: LiteralSet;
   readonly #lower: boolean;
 
   /** `lower`: the text has lost its case (host names), so that checksums cannot be compared. */
   constructor(formats: readonly TokenFormat[] = TOKEN_FORMATS, lower = false) {
-    this.#formats = formats.map((format) => prepare(format, lower));
-    this.#anchors = new LiteralSet(this.#formats.map((f) => f.anchor));
+    const all = formats.map((format) => prepare(format, lower));
+    for (const one of all) {
+      const key = one.anchor.readUIntBE(0, KEY_BYTES);
+      const others = this.#formats.get(key);
+      if (others === undefined) this.#formats.set(key, [one]);
+      else others.push(one);
+    }
+    this.#anchors = new LiteralSet(all.map((f) => f.anchor));
     this.#lower = lower;
-    this.longest = Math.max(...this.#formats.map((f) => f.anchor.length + f.format.max + restLength(f) + 1));
+    this.longest = Math.max(...all.map((f) => f.anchor.length + f.format.max + restLength(f) + 1));
   }
 
   find(text: Buffer, from: number, to: number): Match | null {
     let hit = this.#anchors.find(text, from, to);
     while (hit !== null) {
       const { start } = hit;
-      for (const prepared of this.#formats) {
+      for (const prepared of this.#formats.get(text.readUIntBE(start, KEY_BYTES)) ?? []) {
         const end = this.#tokenEnd(prepared, text, start, to);
         if (end > 0) return { start, end };
       }
@@ -56,12 +64,16 @@ export class TokenMatcher implements TextMatcher {
       if (end < more + rest.length) return 0;
     }
     if (format.alone === true && !standsAlone(text, start, end, to, body)) return 0;
+    if (format.numbered === true && !/(?:^|[^0-9])[0-9]{8,10}$/.test(text.toString("latin1", start - 11, start)))
+      return 0;
+    if (fewDifferent(text, bodyStart, end)) return 0;
     return this.#plausible(format, text.toString("latin1", start, end), anchor.length) ? end : 0;
   }
 
   #plausible(format: TokenFormat, token: string, anchorLength: number): boolean {
     const body = token.slice(anchorLength);
-    if (new Set(body).size < FEWEST_DIFFERENT || body.includes("EXAMPLE")) return false;
+    if (format.examples === true && body.includes("EXAMPLE")) return false;
+    if (format.has !== undefined && !body.includes(format.has)) return false;
     if (this.#lower) return /\d/.test(body);
     if (format.check !== undefined) return format.check(token);
     // Words with hyphens are no random text.
@@ -103,6 +115,18 @@ function runEnd(text: Buffer, body: Uint8Array, from: number, to: number): numbe
   let at = from;
   while (at < to && body[text[at] as number] === 1) at++;
   return at;
+}
+
+function fewDifferent(text: Buffer, from: number, to: number): boolean {
+  const seen = new Uint8Array(256);
+  let different = 0;
+  for (let at = from; at < to; at++) {
+    const byte = text[at] as number;
+    if (seen[byte] === 1) continue;
+    seen[byte] = 1;
+    if (++different >= FEWEST_DIFFERENT) return false;
+  }
+  return true;
 }
 
 /** Nothing of the body's kind before it, other than an escape (`%22`, `\n`, `\u0022`), and nothing after it. */
