@@ -116,6 +116,8 @@ function huffmanTable(weights: number[]): HuffmanTable {
   const left = (1 << bits) - sum;
   if (sum === 0 || bits > MOST_BITS || (left & (left - 1)) !== 0) throw corrupt("weights that do not fit");
   weights.push(highestBit(left) + 1);
+  // No code of this kind has fewer than two symbols of the most bits.
+  if (weights.filter((weight) => weight === 1).length < 2) throw corrupt("weights that do not fit");
   return { bits, ...codesOf(weights, bits) };
 }
 

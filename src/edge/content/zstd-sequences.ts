@@ -58,8 +58,10 @@ const DEFAULTS: readonly FseTable[] = [
 
 /** Reads the head of the section: how many there are, and their tables. */
 export function readSequences(bytes: Uint8Array, from: number, to: number, previous: Tables): Sequences {
-  if (from >= to) throw corrupt("the sequences are missing");
-  const byte = (i: number): number => (from + i < to ? (bytes[from + i] as number) : 0);
+  const byte = (i: number): number => {
+    if (from + i >= to) throw corrupt("the sequences are missing");
+    return bytes[from + i] as number;
+  };
   const first = byte(0);
   if (first === 0) {
     if (from + 1 !== to) throw corrupt("data after the last sequence");
@@ -67,6 +69,7 @@ export function readSequences(bytes: Uint8Array, from: number, to: number, previ
   }
   const count = first < 128 ? first : first < 255 ? ((first - 128) << 8) + byte(1) : byte(1) + (byte(2) << 8) + 0x7f00;
   const head = first < 128 ? 1 : first < 255 ? 2 : 3;
+  if (count === 0) throw corrupt("no sequences, said in a way that nobody says it");
   const modes = byte(head);
   if ((modes & 3) !== 0) throw corrupt("a reserved bit is set");
   let at = from + head + 1;
@@ -93,7 +96,8 @@ function readTable(
     if (before === null) throw corrupt("there is no earlier table");
     return { table: before, end: from };
   }
-  const symbol = from < to ? (bytes[from] as number) : 256;
+  if (from >= to) throw corrupt("a table is missing");
+  const symbol = bytes[from] as number;
   if (symbol > most.symbol) throw corrupt("a symbol that does not exist");
   return { table: oneSymbol(symbol), end: from + 1 };
 }
