@@ -9,6 +9,8 @@ import { aProgram, type Program } from "./program.ts";
 
 const MIB = 1024 * 1024;
 const PIECE = Buffer.alloc(65_536, "x");
+/** Milliseconds in which connections that nobody uses are closed. */
+const SETTLE = 15_000;
 /** Growth of the resident set from the first third to the end that counts as flat. */
 const FLAT = 48 * MIB;
 
@@ -65,7 +67,8 @@ rules:
 async function observe(program: Program, origins: SoakOrigins, counted: Counted, seconds: number, clients: number) {
   const until = performance.now() + seconds * 1_000;
   const kinds = [plain, intercepted, upload, tunnel, refused, leaver];
-  await kinds[0]?.(program, origins, counted);
+  // Whatever is loaded or made at first use is there before anything is measured.
+  for (const kind of kinds) await kind(program, origins, counted);
   await wait(500);
   const descriptorsBefore = program.descriptors();
   const worker = async (n: number): Promise<void> => {
@@ -82,7 +85,8 @@ async function observe(program: Program, origins: SoakOrigins, counted: Counted,
   await Promise.all(Array.from({ length: clients }, (_, n) => worker(n)));
   clearInterval(sampling);
   program.child?.kill("SIGHUP"); // a reload lets idle origin connections go
-  await wait(3_000);
+  for (const end = performance.now() + SETTLE; performance.now() < end; await wait(100))
+    if (program.descriptors() <= descriptorsBefore) break;
   const descriptorsAfter = program.descriptors();
   await program.end("SIGTERM");
   return report(program, counted, { seconds, samples, descriptorsBefore, descriptorsAfter });

@@ -9,6 +9,7 @@ import { fileURLToPath } from "node:url";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import { TestCa } from "../support/certificates.ts";
+import { PATIENCE } from "../support/patience.ts";
 import { openSite, type Site } from "./site.ts";
 
 export const ROOT = fileURLToPath(new URL("../../", import.meta.url));
@@ -110,7 +111,7 @@ export class BuiltHouse<S extends Scene = ToolScene> {
 
   /** The exchanges of a client that are recorded, once there are `count`. */
   async exchanges(client: string, count: number): Promise<AuditRecord[]> {
-    for (const end = Date.now() + 5_000; ; await wait(25)) {
+    for (const end = Date.now() + PATIENCE; ; await wait(25)) {
       const found = this.records().filter((r) => r.client === client && r.kind === "exchange");
       if (found.length >= count) return found;
       if (Date.now() > end) throw new Error(`only ${found.length} of ${client}: ${JSON.stringify(this.records())}`);

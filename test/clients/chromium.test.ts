@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { AuditRecord } from "../../src/audit/record.ts";
+import { PATIENCE } from "../support/patience.ts";
 import { BIG, BROTLI, type BrowserSite, HELLO, openBrowserSite, type PageSeen, RESOURCES } from "./browser-site.ts";
 import { type BuiltHouse, notHere, startHouseFor } from "./built-house.ts";
 import { browse, findChromium, flagsFor, hasCertutil, homeThatTrusts } from "./chromium.ts";
@@ -96,7 +97,7 @@ async function recordsOf(
   house: BuiltHouse<BrowserSite>,
   done: (all: AuditRecord[]) => boolean,
 ): Promise<AuditRecord[]> {
-  for (const end = Date.now() + 10_000; ; await wait(50)) {
+  for (const end = Date.now() + PATIENCE; ; await wait(50)) {
     const all = house.records();
     if (done(all) || Date.now() > end) return all;
   }

@@ -27,7 +27,7 @@ async function tokenFor(seconds: number): Promise<string> {
     .sign(Buffer.from(SECRET));
   return `Proxy-Authorization: Bearer ${token}\r\n`;
 }
-const LIFE = 3;
+const LIFE = 5;
 const untilOver = (): Promise<void> => wait(LIFE * 1_000 + 1_100);
 
 let origin: HttpOrigin;

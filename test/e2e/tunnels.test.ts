@@ -4,6 +4,7 @@ import net from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type OriginScript, origins, type RawOrigin, startRawOrigin } from "../support/origin.ts";
+import { pause } from "../support/pause.ts";
 import type { RawConnection } from "../support/raw-client.ts";
 import { type Scene, startScene, startTls } from "./scene.ts";
 
@@ -77,7 +78,7 @@ describe("a blind tunnel", () => {
     await expect(secured(client, servername)).rejects.toThrow();
     const record = await tunnelRecord(address);
     expect(record).toMatchObject({ decision: "deny", reason: "misdirected", sent: { bytes: 0, complete: false } });
-    await wait(50);
+    await pause(50);
     for (const c of scene.secure.conversations.slice(before)) expect(c.bytes).toHaveLength(0);
   });
 
@@ -214,11 +215,9 @@ rules:
     const address = own.newAddress();
     const client = await own.connect(`any.test:${port}`, address);
     await client.until((text) => text.includes("only this"));
-    await wait(100);
-    expect(client.ending).toBe("end"); // its FIN came through
+    expect(await client.closed()).toBe("end"); // its FIN came through
     client.send("still going").socket.end();
-    await wait(200);
-    expect(Buffer.concat(got).toString()).toBe("still going");
+    await expect.poll(() => Buffer.concat(got).toString()).toBe("still going");
     const [record] = await own.house.recordsWhere((r) => r.address === address);
     expect(record).toMatchObject({
       reason: null,

@@ -22,6 +22,7 @@ import { type SoakOrigins, startOrigins } from "../../scripts/soak/origins.ts";
 import { aProgram, type Program, type ProgramOptions } from "../../scripts/soak/program.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import { verifyLog } from "../../src/edge/audit/verify.ts";
+import { PATIENCE } from "../support/patience.ts";
 
 let origins: SoakOrigins;
 let program: Program;
@@ -60,7 +61,7 @@ async function ask(path: string): Promise<number | null> {
 async function until(
   wanted: number,
   what: string,
-  patience = 10_000,
+  patience = PATIENCE,
 ): Promise<{ took: number; on: Map<number | null, string[]> }> {
   const started = Date.now();
   const on = new Map<number | null, string[]>();
@@ -174,7 +175,7 @@ describe.each(disks())("$name", (disk) => {
     expect(await program.metrics()).toMatch(/^sallyport_audit_unavailable 1$/m);
     await expect.poll(() => program.errors).toMatch(/cannot be written/);
     disk.free();
-    for (const end = Date.now() + 6_000; (await readyz()).problems.length > 0 && Date.now() < end; ) await wait(50);
+    for (const end = Date.now() + PATIENCE; (await readyz()).problems.length > 0 && Date.now() < end; ) await wait(50);
     expect(await readyz()).toMatchObject({ status: 200, problems: [] });
     expect(await ask("/after")).toBe(200);
     expect((await paths()).has("/after")).toBe(true);

@@ -3,6 +3,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { startTestHouse, type TestHouse } from "../support/house.ts";
 import { origins, startRawOrigin } from "../support/origin.ts";
+import { PATIENCE } from "../support/patience.ts";
 import { connectTo } from "../support/raw-client.ts";
 import { echo, startWsOrigin, wsClient } from "../support/web-socket.ts";
 
@@ -21,7 +22,7 @@ afterAll(() => house.close());
 
 /** The lines of a scrape, once they hold `line`. */
 async function scrapeWith(line: string): Promise<string[]> {
-  for (const end = Date.now() + 5_000; ; await wait(20)) {
+  for (const end = Date.now() + PATIENCE; ; await wait(20)) {
     const lines = (await (await fetch(`http://127.0.0.1:${house.adminPort}/metrics`)).text()).split("\n");
     if (lines.includes(line)) return lines;
     if (Date.now() > end) throw new Error(`no line ${line} in\n${lines.filter((l) => /^sally/.test(l)).join("\n")}`);

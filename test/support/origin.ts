@@ -5,6 +5,7 @@ import https from "node:https";
 import net, { type AddressInfo, type Socket } from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
 import tls, { type TlsOptions } from "node:tls";
+import { freePort } from "./free-port.ts";
 import { PATIENCE } from "./patience.ts";
 import { afterPause } from "./pause.ts";
 
@@ -192,6 +193,8 @@ export async function startHttpOrigin(
     handler(request, response);
   };
   const server = secure === undefined ? http.createServer(listener) : https.createServer(secure, listener);
+  // Node's five seconds are less than a machine with other work may need between two requests.
+  server.keepAliveTimeout = 120_000;
   const sockets = track(server);
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -199,15 +202,7 @@ export async function startHttpOrigin(
 }
 
 /** A port on 127.0.0.1 where nobody listens: connections to it are refused. */
-export async function refusedPort(): Promise<number> {
-  const server = net.createServer();
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  await once(server, "close");
-  return port;
-}
+export const refusedPort = freePort;
 
 function track(server: net.Server): Set<Socket> {
   const sockets = new Set<Socket>();

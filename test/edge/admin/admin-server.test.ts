@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { type AdminOptions, type AdminServer, startAdminServer } from "../../../src/edge/admin/admin-server.ts";
 import { PrometheusMetrics } from "../../../src/edge/admin/metrics.ts";
 import type { ReadyReport } from "../../../src/edge/admin/readiness.ts";
+import { PATIENCE } from "../../support/patience.ts";
 
 const log = { debug() {}, info() {}, warn() {}, error() {} };
 const metrics = new PrometheusMetrics({ version: "9.9.9", process: false });
@@ -26,7 +27,7 @@ function raw(port: number, text: string): Promise<string> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, "127.0.0.1");
     let got = "";
-    socket.setTimeout(8_000, () => socket.destroy(new Error("no end within 8 s")));
+    socket.setTimeout(PATIENCE, () => socket.destroy(new Error("no end")));
     socket.on("data", (chunk) => {
       got += chunk.toString("latin1");
     });

@@ -3,12 +3,12 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { selfSigned } from "../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../support/house.ts";
 import { origins, type RawOrigin, startRawOrigin } from "../../support/origin.ts";
+import { pause } from "../../support/pause.ts";
 import { RawConnection } from "../../support/raw-client.ts";
 
 let house: TestHouse;
@@ -21,7 +21,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, "key.pem"), proxy.key);
   origin = await startRawOrigin(origins.text("hello"));
   house = await startTestHouse({
-    policy: `server: { tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem }, header-timeout: 1s, connections-per-client: 3 }
+    policy: `server: { tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem }, header-timeout: 3s, connections-per-client: 3 }
 defaults: { action: allow }
 network: { allow: [127.0.0.0/8] }
 `,
@@ -68,7 +68,7 @@ test("a handshake that fails is recorded; a connection that says nothing is not"
 test("handshakes that stall count as connections, and end", async () => {
   const stalled = [1, 2, 3].map(() => dial("127.0.0.5"));
   for (const socket of stalled) socket.write(Buffer.from("16030100f0010000ec0303", "hex"));
-  await wait(100);
+  await pause(100);
   expect(await ask("127.0.0.5")).toBe(503);
   expect(await ask("127.0.0.6")).toBe(200);
   await expect.poll(() => stalled.every((socket) => socket.destroyed)).toBe(true);

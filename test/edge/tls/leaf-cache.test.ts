@@ -1,9 +1,10 @@
 import { execFile } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type ConnectionOptions, connect, type SecureContext, TLSSocket } from "node:tls";
+import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { type Ca, openCa } from "../../../src/edge/tls/ca.ts";
 import { LeafCache } from "../../../src/edge/tls/leaf-cache.ts";
@@ -189,12 +190,13 @@ describe("contexts of the cache, by real handshakes", () => {
 
   test("early data is not taken (C9): the tickets allow none", async () => {
     const server = await intercepting(await cacheOf().cache.contextFor("a.example"));
-    const args = ["s_client", "-connect", `127.0.0.1:${server.port}`, "-servername", "a.example", "-tls1_3"];
-    const out = await new Promise<string>((resolve) => {
-      const child = execFile("openssl", args, (_error, stdout) => resolve(stdout));
-      // The tickets come right after the handshake; s_client prints them when it has them.
-      server.once("connection", () => setTimeout(() => child.stdin?.end("Q\n"), 1000));
-    });
+    const ticket = join(base, "ticket.pem");
+    const to = ["-connect", `127.0.0.1:${server.port}`, "-servername", "a.example"];
+    const client = promisify(execFile)("openssl", ["s_client", ...to, "-tls1_3", "-sess_out", ticket]);
+    // The tickets come right after the handshake; s_client keeps them, and prints them in the end.
+    await expect.poll(() => existsSync(ticket)).toBe(true);
+    client.child.stdin?.end("Q\n");
+    const out = (await client).stdout;
     expect(out).toContain("Max Early Data: 0");
     server.close();
   });

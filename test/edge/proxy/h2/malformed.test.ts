@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
 import { origins, type RawOrigin, startRawOrigin } from "../../../support/origin.ts";
+import { pause } from "../../../support/pause.ts";
 import { FRAME, type FrameClient, frame, framesThrough, section } from "./support.ts";
 
 const testCa = new TestCa();
@@ -120,7 +121,6 @@ test("a bad head with nothing after it is recorded as well", async () => {
 describe("heads that are reset before the first good one", () => {
   const bad = (id: number): Buffer => frame(FRAME.headers, 5, id, section(head(["X-Upper", "1"])));
   const fine = (id: number): Buffer => frame(FRAME.headers, 5, id, section(replaced(":path", "/good")));
-  const pause = (): Promise<void> => new Promise((done) => setTimeout(done, 60));
   const ping = (): Buffer => frame(FRAME.ping, 0, 0, Buffer.alloc(8));
   const settings = (): Buffer => frame(FRAME.settings, 0, 0);
   type Sending = () => Buffer[];
@@ -143,7 +143,7 @@ describe("heads that are reset before the first good one", () => {
     const { client, parent } = await open();
     for (const sending of sendings) {
       client.send(...sending());
-      await pause();
+      await pause(60);
     }
     await client.next((f) => f.stream === lastId && (f.flags & 1) === 1);
     client.socket.destroy();
@@ -157,7 +157,7 @@ describe("heads that are reset before the first good one", () => {
   test("several, and nothing after them", async () => {
     const { client, parent } = await open();
     client.send(bad(1), bad(3));
-    await pause();
+    await pause(60);
     client.send(bad(5));
     await house.recordsWhere((r) => r.parent === parent, 3);
     client.socket.destroy();
