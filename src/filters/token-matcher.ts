@@ -129,10 +129,14 @@ function fewDifferent(text: Buffer, from: number, to: number): boolean {
   return true;
 }
 
-/** Nothing of the body's kind before it, other than an escape (`%22`, `\n`, `\u0022`), and nothing after it. */
+/** What data in base64url, base32 or hexadecimal is made of. */
+const ENCODED = classOf("A-Za-z0-9_-", false);
+
+/** Nothing of the body's kind, or of encoded data, before it, other than an escape (`%22`, `\n`, `\u0022`), and nothing after it. */
 function standsAlone(text: Buffer, start: number, end: number, to: number, body: Uint8Array): boolean {
-  if (end < to && body[text[end] as number] === 1) return false;
-  if (start === 0 || body[text[start - 1] as number] === 0) return true;
+  const kin = (byte: number): boolean => body[byte] === 1 || ENCODED[byte] === 1;
+  if (end < to && kin(text[end] as number)) return false;
+  if (start === 0 || !kin(text[start - 1] as number)) return true;
   const before = text.toString("latin1", Math.max(0, start - 6), start);
   return /(?:%[0-9A-Fa-f]{2}|\\[nrt]|\\u[0-9A-Fa-f]{4})$/.test(before);
 }

@@ -16,6 +16,12 @@ export function secretForms(secret: string): Buffer[] {
   return [...seen.values()].filter((form) => form.length >= SHORTEST_HIDDEN);
 }
 
+/** The secret, and its encodings of one character after the other, in which escapes and line breaks may stand. */
+export function secretTexts(secret: string): Buffer[] {
+  const raw = Buffer.from(secret, "utf8");
+  return [...new Set([secret, ...base64Forms(raw), ...hexForms(raw)])].map((text) => Buffer.from(text, "utf8"));
+}
+
 /** The spellings that survive in a host name, which has no case. */
 export function secretHostForms(secret: string): Buffer[] {
   const forms = hostSpellings(secret).filter((text) => text.length >= SHORTEST_HIDDEN);
@@ -53,8 +59,8 @@ function utf16Forms(secret: string): Buffer[] {
   return [little, Buffer.from(little).swap16()];
 }
 
-/** The characters of base64 that depend on the secret alone, for each place at which it may begin. */
-function base64Forms(raw: Buffer): string[] {
+/** The characters of base64 (in either alphabet) that depend on the secret alone, for each place at which it may begin. */
+export function base64Forms(raw: Buffer): string[] {
   const forms: string[] = [];
   for (let before = 0; before < 3; before++) {
     const text = Buffer.concat([Buffer.alloc(before), raw]).toString("base64");

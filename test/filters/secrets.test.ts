@@ -7,6 +7,7 @@ import { base62, crc32 } from "../../src/filters/crc32.ts";
 import { LiteralSet } from "../../src/filters/literal-set.ts";
 import { secretMatchers } from "../../src/filters/secrets.ts";
 import { TOKEN_FORMATS } from "../../src/filters/token-formats.ts";
+import { cpuTime } from "../support/cpu.ts";
 import { positives } from "./corpus/positives.ts";
 
 const SECRET = 'p@ss/w+rd "é&<1>\\=~';
@@ -14,7 +15,8 @@ const MATCHERS = secretMatchers([{ value: SECRET }, { value: "short" }], 4096);
 
 const found = (text: string | Buffer): string[] => {
   const bytes = Buffer.from(text as string);
-  return MATCHERS.filter((m) => m.matcher.find(bytes, 0, bytes.length) !== null).map((m) => m.kind);
+  const kinds = MATCHERS.filter((m) => m.matcher.find(bytes, 0, bytes.length) !== null).map((m) => m.kind);
+  return [...new Set(kinds)];
 };
 const foundInHost = (host: string): boolean =>
   MATCHERS.some((m) => m.host?.find(Buffer.from(host), 0, host.length) != null);
@@ -52,8 +54,71 @@ describe("a configured secret is found", () => {
     expect(found(text)).toEqual(["known-secret"]);
   });
 
+  const wrapped = (text: string, width: number, eol: string) =>
+    text.replace(new RegExp(`.{${width}}`, "g"), (line) => `${line}${eol}`);
+  const escapedFrom = (text: string, first: number, write: (c: string) => string) =>
+    [...text].map((c, i) => (i % 3 === first ? write(c) : c)).join("");
+  const unit = (c: string) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`;
+  const percent = (c: string) => Buffer.from(c).toString("hex").replace(/../g, "%$&");
+  const jsonFrom = (first: number) =>
+    [...SECRET].map((c, i) => (i % 3 === first ? unit(c) : JSON.stringify(c).slice(1, -1))).join("");
+  const long = padded(200).toString("base64");
+  const spelled: [string, string][] = [
+    ...[0, 1, 2].flatMap((first): [string, string][] => [
+      [`with some characters percent-encoded ${first}`, escapedFrom(SECRET, first, percent)],
+      [`with some percent-encoded twice ${first}`, escapedFrom(SECRET, first, percent).replaceAll("%", "%25")],
+      [`with some in JSON escapes ${first}`, jsonFrom(first)],
+      [`with some in quoted-printable ${first}`, escapedFrom(SECRET, first, (c) => percent(c).replaceAll("%", "="))],
+      [`with some in HTML ${first}`, escapedFrom(SECRET, first, (c) => `&#${c.charCodeAt(0)};`)],
+      [
+        `with some in hexadecimal HTML ${first}`,
+        escapedFrom(SECRET, first, (c) => `&#x${c.charCodeAt(0).toString(16)};`),
+      ],
+    ]),
+    ["in a form, where a space is a plus", SECRET.replace(" ", "+").replace("é", "%c3%A9")],
+    ["in JSON in JSON", JSON.stringify(JSON.stringify({ a: SECRET }))],
+    ["in JSON in JSON in ASCII", JSON.stringify(JSON.stringify({ a: SECRET }).replace("é", "\\u00e9"))],
+    ["in a program", SECRET.replace("\\", "\\\\").replace("/", "\\x2f")],
+    ["cut by a line of quoted-printable", `${SECRET.slice(0, 6)}=\r\n${SECRET.slice(6)}`],
+    ...["\n", "\r\n", "\\n", "\\r\\n", "%0D%0A", "\n    ", "=\n"].flatMap((eol): [string, string][] => [
+      [`in base64 wrapped with ${JSON.stringify(eol)}`, wrapped(long, 76, eol)],
+      [`in base64 wrapped early with ${JSON.stringify(eol)}`, wrapped(raw.toString("base64"), 4, eol)],
+      [`in hexadecimal wrapped with ${JSON.stringify(eol)}`, wrapped(hex, 10, eol)],
+    ]),
+    ["in base64 in a form", `a=${encodeURIComponent(`${long}`)}`],
+    ["in base64 in a form, in part", `a=${raw.toString("base64").replace(/[A-M]/g, percent)}`],
+    ["in base64 in JSON with escaped slashes", raw.toString("base64").replace(/[/]/g, "\\/").replace("c", "\\u0063")],
+  ];
+  it.each(spelled)("%s", (_, text) => {
+    expect(found(`"x":"${text}"`)).toContain("known-secret");
+    const bytes = Buffer.from(`"x":"${text}"`);
+    for (const { kind, matcher } of MATCHERS.filter((m) => m.kind === "known-secret")) {
+      const match = matcher.find(bytes, 0, bytes.length);
+      if (match === null) continue;
+      expect([kind, match.start >= 5, match.end <= bytes.length - 1]).toEqual([kind, true, true]);
+      expect(matcher.find(bytes, 0, match.end)).toEqual(match);
+      expect(matcher.find(bytes, 0, match.end - 1)?.end ?? 0).toBeLessThan(match.end);
+    }
+  });
+
+  it("also where it is of characters beyond the first plane", () => {
+    const value = "key-\u{1f511}-of-\u{1f3e0}";
+    const matchers = secretMatchers([{ value }], 4096);
+    for (const text of [
+      "key-\\ud83d\\udd11-of-\u{1f3e0}",
+      "key-\u{1f511}-of-&#x1f3e0;",
+      "key-%f0%9f%94%91-of-\u{1f3e0}",
+    ]) {
+      const bytes = Buffer.from(text);
+      expect([text, matchers.some((m) => m.matcher.find(bytes, 0, bytes.length) !== null)]).toEqual([text, true]);
+    }
+  });
+
   it.each([
     ["nothing", ""],
+    ["another, escaped", escapedFrom(`${SECRET.slice(0, -1)}x`, 0, percent)],
+    ["the beginning, escaped", escapedFrom(SECRET.slice(0, -1), 0, percent)],
+    ["the end, escaped", escapedFrom(SECRET.slice(1), 0, percent)],
     ["a secret of less than eight characters", "short"],
     ["a part", SECRET.slice(0, -1)],
     ["another", "p@ss/w-rd"],
@@ -92,9 +157,39 @@ describe("a configured secret is found", () => {
     expect(inHost("hunter.evil.example")).toBe(false);
   });
 
-  it("never with more than max-match", () => {
+  it("never with more than max-match, and with a small one by its beginning", () => {
     for (const { matcher } of secretMatchers([{ value: "é".repeat(5000) }], 4096))
       expect(matcher.longest).toBeLessThanOrEqual(4096);
+    const value = "a-secret-of-some-length";
+    for (const form of [value, Buffer.from(value).toString("hex"), Buffer.from(value).toString("base64")]) {
+      const [known] = secretMatchers([{ value }], 20);
+      expect(known?.matcher.longest).toBeLessThanOrEqual(20);
+      expect([form, known?.matcher.find(Buffer.from(form), 0, form.length) != null]).toEqual([form, true]);
+    }
+  });
+
+  it("in a time that grows with the text alone", () => {
+    const secrets = Array.from({ length: 20 }, (_, i) => ({ value: `ab+a\nb/secret/${i * 7919}/of/the/house` }));
+    const matchers = secretMatchers(secrets, 4096).filter((m) => m.kind === "known-secret");
+    for (const piece of [
+      "\n",
+      "+",
+      "\\u0061",
+      "%250a",
+      "%61",
+      "\na",
+      "ab%2ba%0ab/s",
+      "ab\n+",
+      "\\\\\\n",
+      "=\n",
+      "&#97;",
+    ]) {
+      const text = Buffer.alloc(50_000, piece);
+      const cost = cpuTime(() => {
+        for (const { matcher } of matchers) matcher.find(text, 0, text.length);
+      });
+      expect([piece, cost < 5_000]).toEqual([piece, true]);
+    }
   });
 });
 
@@ -113,7 +208,9 @@ describe("tokens", () => {
   });
 
   it("with a wrong checksum are none", () => {
-    for (const [name, token] of positives(3).filter(([n]) => /^(npm|github-(personal|oauth|user|server|refresh)) /.test(n)))
+    for (const [name, token] of positives(3).filter(([n]) =>
+      /^(npm|github-(personal|oauth|user|server|refresh)) /.test(n),
+    ))
       expect([name, found(`${token.slice(0, -1)}${token.endsWith("a") ? "b" : "a"}`)]).toEqual([name, []]);
   });
 
@@ -168,6 +265,26 @@ describe("private keys", () => {
 
   it.each(["-----BEGIN OPENSSH", "-----BEGIN ENCRYPTED", "-----BEGIN"])("%s PRIVATE KEY", (begin) => {
     expect(found(`${begin} PRIVATE KEY-----\n${"A".repeat(64)}\n`)).toEqual(["private-key"]);
+  });
+
+  it.each(["rsa", "ec", "ed25519"] as const)("%s, as it is sent in other texts", (type) => {
+    const text = pem(type);
+    const lines = text.trimEnd().split("\n");
+    for (const [name, other] of [
+      ["a form", new URLSearchParams({ key: text }).toString()],
+      ["a form with CRLF", new URLSearchParams({ key: text.replaceAll("\n", "\r\n") }).toString()],
+      ["percent-encoded", encodeURIComponent(text)],
+      ["JSON in JSON", JSON.stringify(JSON.stringify({ key: text }))],
+      ["YAML", `key: |\n${lines.map((line) => `            ${line}`).join("\n")}`],
+      ["a program", lines.map((line) => `"${line}\\n"`).join(" +\n    ")],
+      ["a letter", lines.map((line) => `> ${line}`).join("\r\n")],
+      ["base64", Buffer.from(text).toString("base64")],
+      ["base64, behind something", Buffer.from(`x ${text}`).toString("base64")],
+      ["base64, behind something else", Buffer.from(`xy ${text}`).toString("base64url")],
+      ["base64 with CRLF", Buffer.from(text.replaceAll("\n", "\r\n")).toString("base64")],
+    ] as const)
+      if (type !== "ed25519" || !/program|letter/.test(name))
+        expect([name, found(other)]).toEqual([name, ["private-key"]]);
   });
 
   it("with fields before the key", () => {
