@@ -4,9 +4,9 @@ import { createHash, randomBytes } from "node:crypto";
 import { mkdtempSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { LineBuffer } from "../../src/audit/line.ts";
 import type { Filter } from "../../src/audit/query.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
-import { type Entry, entryOf } from "../../src/audit/row.ts";
 import { databaseFile } from "../../src/edge/audit/folder.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import { AuditStore } from "../../src/edge/audit/store.ts";
@@ -72,15 +72,14 @@ function record(i: number): AuditRecord {
 function fill(dir: string, count: number): { seconds: number; sample: AuditRecord } {
   const store = new AuditStore(dir);
   const started = performance.now();
-  let batch: Entry[] = [];
+  const lines = new LineBuffer();
   let sample = record(0);
   for (let i = 0; i < count; i++) {
     const one = record(i);
     if (i === count >> 1) sample = one;
-    batch.push(entryOf(one));
-    if (batch.length < 2_000 && i < count - 1) continue;
-    store.append(batch, { file: 1, offset: i });
-    batch = [];
+    lines.add(one);
+    if (i % 2_000 < 1_999 && i < count - 1) continue;
+    store.append(lines.take(), { file: 1, offset: i }, String);
   }
   store.db.pragma("wal_checkpoint(TRUNCATE)");
   store.close();

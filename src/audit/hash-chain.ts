@@ -20,6 +20,54 @@ export interface SignedHead extends ChainPoint {
 export const chainHash = (previous: string, seq: number, text: string): string =>
   hash("sha256", `${previous}\n${seq}\n${text}`, "hex");
 
+const DIGITS = 64;
+const SIZE = 64 * 1024;
+
+/** The chain as it grows by lines: the same hashes as `chainHash` gives, from the bytes of the texts. */
+export class ChainWriter {
+  /** The hash in hex, then the number and the text that come next. */
+  #bytes: Buffer = Buffer.allocUnsafeSlow(SIZE);
+  #seq = 0;
+
+  constructor(point: ChainPoint) {
+    this.reset(point);
+  }
+
+  /** The number of the last record. */
+  get seq(): number {
+    return this.#seq;
+  }
+
+  get point(): ChainPoint {
+    return { seq: this.#seq, hash: this.#bytes.toString("latin1", 0, DIGITS) };
+  }
+
+  /** Begins again behind this point. */
+  reset({ seq, hash: digits }: ChainPoint): void {
+    this.#seq = seq;
+    this.#bytes.write(digits.padEnd(DIGITS), 0, DIGITS, "latin1");
+  }
+
+  /** Adds the record with this canonical text. Returns bytes of which the first 64 are its hash in hex, borrowed until the next. */
+  add(bytes: Buffer, from: number, to: number): Uint8Array {
+    const head = `\n${++this.#seq}\n`;
+    const start = DIGITS + head.length;
+    const end = start + to - from;
+    if (end > this.#bytes.length || this.#bytes.length > SIZE) this.#resize(end);
+    this.#bytes.write(head, DIGITS, "latin1");
+    bytes.copy(this.#bytes, start, from, to);
+    this.#bytes.write(hash("sha256", this.#bytes.subarray(0, end), "hex"), 0, DIGITS, "latin1");
+    return this.#bytes;
+  }
+
+  /** What a long text needed is not kept. */
+  #resize(least: number): void {
+    const digits = this.#bytes.subarray(0, DIGITS);
+    this.#bytes = Buffer.allocUnsafeSlow(Math.max(least, SIZE));
+    this.#bytes.set(digits);
+  }
+}
+
 const headMessage = (seq: number, head: string, at: number): Buffer =>
   Buffer.from(`sallyport audit head 1\n${seq}\n${head}\n${at}\n`);
 

@@ -1,263 +1,183 @@
-// What of a row no query compares in SQL, packed into one blob with the record's hash: binding and reading thirty columns cost more
-// than all else that storing a record does. Words are their numbers here.
-import { AT, type Row, type RowKey, type Value } from "./row.ts";
+// Records as the database keeps them: packed one behind the other, up to some hundred in one value, which is called a run. Binding a
+// column, running a statement and making room for a row cost SQLite more than all else that storing a record does. Words are their
+// numbers here; the values stand in the order of a row, so that what queries test is in front.
+import { AT, ROW_KEYS, type Row, WORD_KEYS } from "./row.ts";
 
-/** The values with a column of their own, which conditions and sums use. */
-export const COLUMN_KEYS = [
-  "at",
-  "kind",
-  "client",
-  "host",
-  "method",
-  "status",
-  "decision",
-  "rule",
-  "reason",
-  "uninspected",
-  "path",
-  "address",
-  "sentBytes",
-  "receivedBytes",
-  "total",
-] as const satisfies readonly RowKey[];
-
-/** All others, in the order in which they are packed: first what queries look at. */
-export const PACKED_KEYS = [
-  "id",
-  "sentSha",
-  "receivedSha",
-  "more",
-  "parent",
-  "scheme",
-  "port",
-  "sentComplete",
-  "receivedComplete",
-  "clientProtocol",
-  "originProtocol",
-  "sni",
-  "origin",
-] as const satisfies readonly RowKey[];
-
-const TEXTS: readonly number[] = [AT.id, AT.more, AT.parent];
+const COUNT = ROW_KEYS.length;
+const TEXTS: readonly number[] = [AT.path, AT.id, AT.parent, AT.more];
 const DIGESTS: readonly number[] = [AT.sentSha, AT.receivedSha];
-const PLACES = PACKED_KEYS.map((key) => AT[key]);
-/** How each is packed: 0 number, 1 text, 2 digest. */
-const FORMS = PLACES.map((place) => (TEXTS.includes(place) ? 1 : DIGESTS.includes(place) ? 2 : 0));
+/** How each is packed: numbers and words, texts, digests. */
+export const FORMS = Uint8Array.from(ROW_KEYS, (_, i) => (TEXTS.includes(i) ? 1 : DIGESTS.includes(i) ? 2 : 0));
 
-const HASH_BYTES = 32;
-const HEX = Uint8Array.from({ length: 128 }, (_, code) => "0123456789abcdef".indexOf(String.fromCharCode(code)) & 255);
-/** A number that is no whole number from 0 on. */
-const FLOAT = 1;
-const MAX_WHOLE = Number.MAX_SAFE_INTEGER - 2;
+/** The places of words that are packed as numbers. */
+export const WORD_PLACES: readonly number[] = WORD_KEYS.map((key) => AT[key]);
 
-const SIZE = 16 * 1024;
-/** A buffer that had to grow beyond this is not kept. */
-const MAX_KEPT = 1024 * 1024;
+export const HASH_BYTES = 32;
+/** In front of each record: how many bytes follow. */
+export const LENGTH_BYTES = 4;
+/** Stands for a number that is no whole number from 0 on. */
+export const FLOAT = 1;
 
-/** A growing buffer of packed rows. */
-export class Packer {
-  #bytes: Buffer = Buffer.allocUnsafeSlow(SIZE);
-  #at = 0;
+/** Where the records of a run lie. Anything can be read: what is left over at the end of a damaged one is its last record. */
+export class Run {
+  readonly bytes: Buffer;
+  /** Where each record begins, behind its length, and ends. */
+  readonly #places: number[] = [];
 
-  /** What was handed out is no longer needed: the buffer is filled from its beginning again. */
-  reset(): void {
-    this.#at = 0;
-    if (this.#bytes.length > MAX_KEPT) this.#bytes = Buffer.allocUnsafeSlow(SIZE);
+  constructor(packed: unknown) {
+    const known = packed instanceof Uint8Array ? packed : new Uint8Array(0);
+    const bytes = Buffer.from(known.buffer, known.byteOffset, known.byteLength);
+    this.bytes = bytes;
+    let at = 0;
+    do {
+      const from = Math.min(at + LENGTH_BYTES, bytes.length);
+      const length = from - at === LENGTH_BYTES ? bytes.readUInt32BE(at) : 0;
+      at = length > 0 && from + length <= bytes.length ? from + length : bytes.length;
+      this.#places.push(from, at);
+    } while (at < bytes.length);
   }
 
-  /** The hash (hex) and the row's packed values. Borrowed until `reset`. Throws RangeError when the hash is none. */
-  pack(row: Row, hash: string): Uint8Array {
-    const start = this.#at;
-    this.#reserve(HASH_BYTES);
-    if (!this.#hex(hash)) throw new RangeError("a hash has 64 hex digits");
-    for (let i = 0; i < PLACES.length; i++) {
-      const value = row[PLACES[i] as number] as Value;
-      const form = FORMS[i] as number;
-      this.#reserve(16);
-      if (form === 0) this.#number(value as number | null);
-      else if (form === 1) this.#text(value as string | null);
-      else this.#digest(value as string | null);
-    }
-    return this.#bytes.subarray(start, this.#at);
+  /** At least one. */
+  get count(): number {
+    return this.#places.length / 2;
   }
 
-  /** Bytes handed out before stay as they are: they keep the old buffer. */
-  #reserve(more: number): void {
-    const need = this.#at + more;
-    if (need <= this.#bytes.length) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(need, this.#bytes.length * 2));
-    grown.set(this.#bytes.subarray(0, this.#at));
-    this.#bytes = grown;
+  from(i: number): number {
+    return this.#places[2 * i] as number;
   }
 
-  /** 0: null, 1: eight bytes of a double follow, else the number and 2, seven bits in each byte, the lowest first. */
-  #number(value: number | null): void {
-    if (value === null) this.#bytes[this.#at++] = 0;
-    else if (value >= 0 && value <= MAX_WHOLE && Number.isInteger(value)) this.#whole(value + 2);
-    else {
-      this.#bytes[this.#at++] = FLOAT;
-      this.#at = this.#bytes.writeDoubleBE(value, this.#at);
-    }
+  to(i: number): number {
+    return this.#places[2 * i + 1] as number;
   }
 
-  #whole(value: number): void {
-    const bytes = this.#bytes;
-    let rest = value;
-    while (rest >= 128) {
-      const high = Math.floor(rest / 128);
-      bytes[this.#at++] = 128 + (rest - high * 128);
-      rest = high;
-    }
-    bytes[this.#at++] = rest;
+  /** The hash (hex) of a record; of one that is damaged whatever stands there, so that the chain goes on and `verify` tells. */
+  hash(i: number): string {
+    return this.bytes.toString("hex", this.from(i), Math.min(this.from(i) + HASH_BYTES, this.to(i)));
   }
 
-  /** 0: null, else the length in bytes and 1, and UTF-8. */
-  #text(text: string | null): void {
-    if (text === null) {
-      this.#bytes[this.#at++] = 0;
-      return;
-    }
-    this.#reserve(text.length + 16);
-    const start = this.#at;
-    this.#whole(text.length + 1);
-    const bytes = this.#bytes;
-    let at = this.#at;
-    for (let i = 0; i < text.length; i++) {
-      const code = text.charCodeAt(i);
-      if (code > 127) {
-        this.#at = start;
-        this.#utf8(Buffer.from(text, "utf8"));
-        return;
-      }
-      bytes[at++] = code;
-    }
-    this.#at = at;
-  }
-
-  #utf8(text: Uint8Array): void {
-    this.#reserve(text.length + 16);
-    this.#whole(text.length + 1);
-    this.#bytes.set(text, this.#at);
-    this.#at += text.length;
-  }
-
-  /** 0: null, 1: 32 bytes follow, 2: it is no digest, and text follows. */
-  #digest(hex: string | null): void {
-    if (hex === null) {
-      this.#bytes[this.#at++] = 0;
-      return;
-    }
-    this.#reserve(HASH_BYTES + 1);
-    const tag = this.#at++;
-    this.#bytes[tag] = 1;
-    if (this.#hex(hex)) return;
-    this.#bytes[tag] = 2;
-    this.#text(hex);
-  }
-
-  /** Packs 64 lower-case hex digits; false, and nothing is packed: it is something else. */
-  #hex(text: string): boolean {
-    if (text.length !== HASH_BYTES * 2) return false;
-    const bytes = this.#bytes;
-    let at = this.#at;
-    for (let i = 0; i < text.length; i += 2) {
-      const high = HEX[text.charCodeAt(i)] as number;
-      const low = HEX[text.charCodeAt(i + 1)] as number;
-      // Neither 255 (no digit) nor undefined (no ASCII) is below 16.
-      if (!(high < 16 && low < 16)) return false;
-      bytes[at++] = (high << 4) | low;
-    }
-    this.#at = at;
-    return true;
+  /** The run without its first `count` records. */
+  without(count: number): Uint8Array {
+    return this.bytes.subarray(count < this.count ? this.from(count) - LENGTH_BYTES : this.bytes.length);
   }
 }
 
-/** Reads what a Packer packed. Any bytes can be read; what is not packed so throws RangeError. */
-class Unpacker {
-  readonly #bytes: Buffer;
+/** One record of a run at a time. What is not packed so throws RangeError. */
+export class PackedRecord {
+  /** The value of each number and word; 0 for null. */
+  readonly numbers = new Float64Array(COUNT);
+  #bytes: Buffer = Buffer.alloc(0);
+  #start = 0;
   #at = 0;
+  #end = 0;
+  /** The place of the value that is read next. */
+  #next = 0;
+  /** Where each value lies: the length of a text that is there begins `from`, the 32 bytes of a digest end at `to`. */
+  readonly #from = new Int32Array(COUNT);
+  readonly #to = new Int32Array(COUNT);
+  /** null, number or text, digest. */
+  readonly #tags = new Uint8Array(COUNT);
 
-  constructor(bytes: Uint8Array) {
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  /** Takes record `i` of the run, and reads its values before `end`. */
+  begin(run: Run, i: number, end: number): void {
+    this.#bytes = run.bytes;
+    this.#start = run.from(i);
+    this.#end = run.to(i);
+    this.#at = this.#start;
+    this.#skip(HASH_BYTES);
+    this.#next = 0;
+    this.#readTo(end);
   }
 
-  get ended(): boolean {
-    return this.#at === this.#bytes.length;
+  /** Reads all other values. */
+  finish(): void {
+    this.#readTo(COUNT);
+    if (this.#at !== this.#end) throw damaged();
   }
 
-  hex(): string {
-    return this.#bytes.toString("hex", this.#at, this.#skip(HASH_BYTES));
+  /** Takes record `i` of the run, and reads it. */
+  read(run: Run, i: number): this {
+    this.begin(run, i, 0);
+    this.finish();
+    return this;
   }
 
-  value(form: number): Value {
-    if (form === 0) return this.#number();
-    if (form === 1) return this.#text();
-    const tag = this.#byte();
-    if (tag > 2) throw damaged();
-    return tag === 0 ? null : tag === 1 ? this.hex() : this.#text();
+  #readTo(end: number): void {
+    for (; this.#next < end; this.#next++) {
+      const form = FORMS[this.#next] as number;
+      if (form === 0) this.#readNumber(this.#next);
+      else if (form === 1) this.#readText(this.#next);
+      else this.#readDigest(this.#next);
+    }
   }
 
-  #byte(): number {
-    const byte = this.#bytes[this.#at++];
-    if (byte === undefined) throw damaged();
-    return byte;
+  get hash(): string {
+    return this.#bytes.toString("hex", this.#start, this.#start + HASH_BYTES);
   }
 
-  #skip(count: number): number {
-    this.#at += count;
-    if (!(this.#at <= this.#bytes.length)) throw damaged();
-    return this.#at;
+  isNull(place: number): boolean {
+    return this.#tags[place] === 0;
   }
 
-  #number(): number | null {
+  /** A text or digest. */
+  text(place: number): string | null {
+    const tag = this.#tags[place] as number;
+    if (tag === 0) return null;
+    return this.#bytes.toString(tag === 2 ? "hex" : "utf8", this.#from[place], this.#to[place]);
+  }
+
+  /** All values; words are numbers. */
+  row(into: Row): Row {
+    for (let i = 0; i < COUNT; i++) {
+      if (this.#tags[i] === 0) into[i] = null;
+      else into[i] = FORMS[i] === 0 ? (this.numbers[i] as number) : this.text(i);
+    }
+    return into;
+  }
+
+  #readNumber(place: number): void {
     const whole = this.#whole();
-    if (whole === 0) return null;
-    if (whole !== FLOAT) return whole - 2;
-    return this.#bytes.readDoubleBE(this.#skip(8) - 8);
+    this.#tags[place] = whole === 0 ? 0 : 1;
+    if (whole === FLOAT) {
+      this.#skip(8);
+      this.numbers[place] = this.#bytes.readDoubleBE(this.#at - 8);
+    } else this.numbers[place] = whole === 0 ? 0 : whole - 2;
+  }
+
+  #readText(place: number): void {
+    const length = this.#whole();
+    this.#tags[place] = length === 0 ? 0 : 1;
+    this.#from[place] = this.#at;
+    if (length > 0) this.#skip(length - 1);
+    this.#to[place] = this.#at;
+  }
+
+  #readDigest(place: number): void {
+    const tag = this.#bytes[this.#at] as number;
+    this.#skip(1);
+    if (tag > 2) throw damaged();
+    if (tag === 2) return this.#readText(place);
+    this.#tags[place] = tag === 1 ? 2 : 0;
+    this.#from[place] = this.#at;
+    if (tag === 1) this.#skip(HASH_BYTES);
+    this.#to[place] = this.#at;
+  }
+
+  #skip(count: number): void {
+    this.#at += count;
+    if (this.#at > this.#end) throw damaged();
   }
 
   #whole(): number {
+    const bytes = this.#bytes;
     let value = 0;
     for (let unit = 1; unit <= 2 ** 49; unit *= 128) {
-      const byte = this.#byte();
+      if (this.#at >= this.#end) throw damaged();
+      const byte = bytes[this.#at++] as number;
       if (byte < 128) return value + byte * unit;
       value += (byte - 128) * unit;
     }
     throw damaged();
   }
-
-  #text(): string | null {
-    const length = this.#whole();
-    if (length === 0) return null;
-    const start = this.#at;
-    return this.#bytes.toString("utf8", start, this.#skip(length - 1));
-  }
 }
 
 const damaged = (): RangeError => new RangeError("a packed record is damaged");
-
-/** The hash (hex) of a packed record; of one that is damaged whatever stands there, so that the chain goes on and `verify` tells. */
-export const hashOf = (packed: Uint8Array): string => Buffer.from(packed).toString("hex", 0, HASH_BYTES);
-
-/** Sets the packed values in the row, and returns the hash. Throws RangeError when the bytes are not what a Packer packs. */
-export function unpack(packed: Uint8Array, row: Row): string {
-  const from = new Unpacker(packed);
-  const hash = from.hex();
-  for (let i = 0; i < PLACES.length; i++) row[PLACES[i] as number] = from.value(FORMS[i] as number);
-  if (!from.ended) throw damaged();
-  return hash;
-}
-
-/** One packed value, for conditions; null also where the bytes are damaged. */
-export function packedValue(packed: Uint8Array, key: (typeof PACKED_KEYS)[number]): Value {
-  try {
-    const from = new Unpacker(packed);
-    from.hex();
-    for (let i = 0; ; i++) {
-      const value = from.value(FORMS[i] as number);
-      if (PACKED_KEYS[i] === key) return value;
-    }
-  } catch {
-    return null;
-  }
-}

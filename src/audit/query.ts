@@ -1,12 +1,10 @@
-// From a question (the filters of `audit query`) to the condition of an SQL statement over `records`, and to the terms that a block of
-// records must hold to be worth a look.
+// From a question (the filters of `audit query`) to a test of packed records, and to the terms that a block of records must hold to be
+// worth a look.
+import type { PackedRecord } from "./packed.ts";
 import { AT } from "./row.ts";
 import { digestTerm, folderTerm, idTerm, numberTerm, pathTerm, statusClassTerm } from "./signature.ts";
 
-/** Values that have no column: SQL gets them by a function of that name from the column `packed`. */
-export const PACKED_FILTERS = ["id", "sentSha", "receivedSha", "more"] as const;
-
-/** Filters of columns that hold interned words. */
+/** Filters of values that are words. */
 const WORD_FILTERS = ["client", "host", "method", "decision", "rule", "reason", "kind"] as const;
 
 /**
@@ -22,12 +20,13 @@ export interface Filter extends Readonly<Partial<Record<(typeof TEXT_FILTERS)[nu
   readonly uninspected?: boolean;
 }
 
-export type Param = string | number;
+type Test = (record: PackedRecord) => boolean;
 
 export interface Condition {
-  /** Without WHERE; "1" when everything matches. */
-  readonly sql: string;
-  readonly params: readonly Param[];
+  /** Does the record match? */
+  readonly matches: Test;
+  /** It looks at values before this place of a row; 0: at none, all match. */
+  readonly end: number;
   /** For each group, a block must have one of its terms. */
   readonly terms: readonly (readonly number[])[];
 }
@@ -49,55 +48,58 @@ const MAX_TERMS = 64;
 
 /** The condition of a filter. Throws QueryError. */
 export function conditionOf(f: Filter, findWords: FindWords): Condition {
-  const all: Building = { parts: [], params: [], terms: [] };
-  if (f.since !== undefined) add(all, "at >= ?", f.since);
-  if (f.until !== undefined) add(all, "at < ?", f.until);
+  const all: Building = { tests: [], end: 0, terms: [] };
+  const { since, until } = f;
+  if (since !== undefined) add(all, AT.at, (r) => (r.numbers[AT.at] as number) >= since);
+  if (until !== undefined) add(all, AT.at, (r) => (r.numbers[AT.at] as number) < until);
   for (const column of WORD_FILTERS) {
     const text = f[column];
     if (text === undefined) continue;
     word(
       all,
-      column,
+      AT[column],
       column === "host" ? text.toLowerCase() : column === "method" ? text.toUpperCase() : text,
       findWords,
     );
   }
-  if (f.path !== undefined) path(all, f.path);
   if (f.status !== undefined) status(all, f.status);
-  if (f.digest !== undefined) digest(all, f.digest);
-  if (f.id !== undefined) id(all, f.id);
   if (f.uninspected === true) {
-    add(all, "uninspected = 1");
+    add(all, AT.uninspected, (r) => r.numbers[AT.uninspected] === 1);
     all.terms.push([numberTerm(AT.uninspected, 1)]);
   }
-  return { sql: all.parts.length === 0 ? "1" : all.parts.join(" AND "), params: all.params, terms: all.terms };
+  // What needs the text of a value comes last.
+  if (f.path !== undefined) path(all, f.path);
+  if (f.digest !== undefined) digest(all, f.digest);
+  if (f.id !== undefined) id(all, f.id);
+  const { tests, terms } = all;
+  return { matches: (record) => tests.every((test) => test(record)), end: all.end, terms };
 }
 
 interface Building {
-  readonly parts: string[];
-  readonly params: Param[];
+  readonly tests: Test[];
+  end: number;
   readonly terms: number[][];
 }
 
-function add(all: Building, sql: string, ...values: Param[]): void {
-  all.parts.push(sql);
-  all.params.push(...values);
+/** `place`: of the last value that the test looks at. */
+function add(all: Building, place: number, test: Test): void {
+  all.tests.push(test);
+  all.end = Math.max(all.end, place + 1);
 }
 
-/** A column of interned words; several with commas. */
-function word(all: Building, column: (typeof WORD_FILTERS)[number], text: string, findWords: FindWords): void {
+/** A value that is a word; several with commas. */
+function word(all: Building, place: number, text: string, findWords: FindWords): void {
   if (text === "-") {
-    add(all, `${column} IS NULL`);
-    all.terms.push([numberTerm(AT[column], 0)]);
+    add(all, place, (r) => r.isNull(place));
+    all.terms.push([numberTerm(place, 0)]);
     return;
   }
   const options = text.split(",").map((part) => part.trim());
-  const ids = findWords(
-    options.map((o) => (o.includes("*") ? { text: globOf(o), glob: true } : { text: o, glob: false })),
+  const ids = new Set(
+    findWords(options.map((o) => (o.includes("*") ? { text: globOf(o), glob: true } : { text: o, glob: false }))),
   );
-  if (ids.length === 1) add(all, `${column} = ?`, ids[0] as number);
-  else add(all, `${column} IN (SELECT value FROM json_each(?))`, JSON.stringify(ids));
-  if (ids.length <= MAX_TERMS) all.terms.push(ids.map((n) => numberTerm(AT[column], n)));
+  add(all, place, (r) => ids.has(r.numbers[place] as number));
+  if (ids.size <= MAX_TERMS) all.terms.push([...ids].map((n) => numberTerm(place, n)));
 }
 
 /** GLOB of SQLite knows `?` and `[…]` too: here they are themselves. */
@@ -106,43 +108,72 @@ const globOf = (pattern: string): string => pattern.replaceAll(/[?[]/g, "[$&]");
 /** An exact path matches with any query; `*` matches any run of characters. */
 function path(all: Building, text: string): void {
   if (!text.includes("*")) {
-    add(all, "(path = ? OR path GLOB ?)", text, `${globOf(text)}[?]*`);
+    addPath(all, (p) => p.startsWith(text) && (p.length === text.length || p[text.length] === "?"));
     all.terms.push([pathTerm(text.split("?", 1)[0] as string)]);
     return;
   }
-  add(all, "path GLOB ?", globOf(text));
+  const parts = text.split("*");
+  addPath(all, (p) => fits(p, parts));
   const folder = folderTerm(text.slice(0, text.indexOf("*")));
   if (folder !== null) all.terms.push([folder]);
 }
 
+function addPath(all: Building, test: (path: string) => boolean): void {
+  add(all, AT.path, (r) => {
+    const found = r.text(AT.path);
+    return found !== null && test(found);
+  });
+}
+
+/** True when the text is these parts in their order, with anything between them. */
+function fits(text: string, parts: readonly string[]): boolean {
+  const last = parts.at(-1) as string;
+  if (!text.startsWith(parts[0] as string) || !text.endsWith(last)) return false;
+  const end = text.length - last.length;
+  let at = (parts[0] as string).length;
+  for (let i = 1; i < parts.length - 1; i++) {
+    const part = parts[i] as string;
+    const found = text.indexOf(part, at);
+    if (found < 0) return false;
+    at = found + part.length;
+  }
+  return at <= end;
+}
+
 function status(all: Building, text: string): void {
-  const tests: string[] = [];
-  const values: number[] = [];
+  const ranges: [number, number][] = [];
   const terms: number[] = [];
   for (const part of text.split(",").map((p) => p.trim().toLowerCase())) {
     const number = Number(part[0]) * 100;
     if (part === "-") {
-      tests.push("status IS NULL");
+      ranges.push([0, 0]);
       terms.push(numberTerm(AT.status, 0));
     } else if (/^[1-5]xx$/.test(part)) {
-      tests.push("status BETWEEN ? AND ?");
-      values.push(number, number + 99);
+      ranges.push([number, number + 99]);
       terms.push(statusClassTerm(number));
     } else if (/^[1-9]\d\d$/.test(part)) {
-      tests.push("status = ?");
-      values.push(Number(part));
+      ranges.push([Number(part), Number(part)]);
       terms.push(numberTerm(AT.status, Number(part)));
     } else throw new QueryError(`--status ${text}: write 404, 4xx, 401,403, or - for none`);
   }
-  add(all, `(${tests.join(" OR ")})`, ...values);
+  add(all, AT.status, (r) => {
+    const found = r.numbers[AT.status] as number;
+    return ranges.some(([low, high]) => found >= low && found <= high);
+  });
   all.terms.push(terms);
 }
 
 function digest(all: Building, text: string): void {
   const hex = text.toLowerCase().replace(/^sha256:/, "");
   if (!/^[0-9a-f]{12,64}$/.test(hex)) throw new QueryError("--digest wants at least 12 hex digits of a SHA-256");
-  const glob = `${hex}*`;
-  add(all, "(sentSha(packed) GLOB ? OR receivedSha(packed) GLOB ? OR more(packed) GLOB ?)", glob, glob, `*"${hex}*`);
+  add(
+    all,
+    AT.more,
+    (r) =>
+      r.text(AT.sentSha)?.startsWith(hex) === true ||
+      r.text(AT.receivedSha)?.startsWith(hex) === true ||
+      r.text(AT.more)?.includes(`"${hex}`) === true,
+  );
   all.terms.push([digestTerm(hex)]);
 }
 
@@ -150,6 +181,6 @@ function digest(all: Building, text: string): void {
 function id(all: Building, text: string): void {
   const upper = text.toUpperCase();
   const known = /^[0-9A-HJKMNP-TV-Z]{26}$/.test(upper) ? upper : text;
-  add(all, "id(packed) = ?", known);
+  add(all, AT.id, (r) => r.text(AT.id) === known);
   all.terms.push([idTerm(known)]);
 }

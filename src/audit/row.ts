@@ -40,17 +40,29 @@ const COLUMNS = {
 
 export type RowKey = keyof typeof COLUMNS;
 export const ROW_KEYS = Object.keys(COLUMNS) as RowKey[];
-const NUMERIC = Object.values(COLUMNS).map((type) => type.startsWith("n"));
-const NULLABLE = Object.values(COLUMNS).map((type) => type.endsWith("?"));
+/** Of each value: is it a number, may it be null? */
+export const NUMERIC = Object.values(COLUMNS).map((type) => type.startsWith("n"));
+export const NULLABLE = Object.values(COLUMNS).map((type) => type.endsWith("?"));
 
 /** The place of each value in a row. */
 export const AT = Object.fromEntries(ROW_KEYS.map((key, i) => [key, i])) as Readonly<Record<RowKey, number>>;
 
-/** A row with its canonical text, which is also its line in the journal. */
-export interface Entry {
-  readonly row: Row;
-  readonly text: string;
-}
+/** Values that repeat. The database keeps each text once, and its number in the records: a word. */
+export const WORD_KEYS = [
+  "kind",
+  "client",
+  "address",
+  "decision",
+  "rule",
+  "reason",
+  "method",
+  "scheme",
+  "host",
+  "clientProtocol",
+  "originProtocol",
+  "sni",
+  "origin",
+] as const satisfies readonly RowKey[];
 
 /** JSON without spaces, so that no two rows share a text; a half of a surrogate pair, which UTF-8 cannot hold, is U+FFFD. */
 export const rowText = (row: Row): string => jsonText(row);
@@ -63,11 +75,6 @@ export function jsonText(value: Row | Value): string {
     ? text.replace(/\\\\|\\ud[0-9a-f]{3}/g, (found) => (found === "\\\\" ? found : "\ufffd"))
     : text;
 }
-
-export const entryOf = (record: AuditRecord): Entry => {
-  const row = rowOf(record);
-  return { row, text: rowText(row) };
-};
 
 /** The row of a journal line; null when it is not one. */
 export function parseRow(text: string): Row | null {

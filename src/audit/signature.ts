@@ -1,6 +1,7 @@
 // What may be found in a block of 1,024 records: a Bloom filter of the terms that queries ask for. It stands where an index would: one
 // small blob a block instead of a dozen entries a record. It never says no to what is there; it says yes wrongly for one block in fifty.
-import { AT, type Row } from "./row.ts";
+import { ESCAPED, type LineValues, NULL, PLAIN } from "./line-values.ts";
+import { AT } from "./row.ts";
 
 export const BLOCK = 1_024;
 const BITS = 65_536;
@@ -27,6 +28,8 @@ const STATUS_CLASS = 100;
 const DIGEST = 101;
 const ID = 102;
 const PATH = 103;
+/** A query names at least so many digits of a digest. */
+const DIGEST_DIGITS = 12;
 
 function mix(value: number): number {
   let h = Math.imul(value ^ (value >>> 16), 0x7feb352d);
@@ -37,8 +40,10 @@ function mix(value: number): number {
 /** FNV-1a over UTF-16 units, from a state. */
 const step = (state: number, code: number): number => Math.imul(state ^ code, 0x01000193);
 
+const begin = (kind: number): number => 0x811c9dc5 ^ kind;
+
 function textTerm(kind: number, text: string): number {
-  let state = 0x811c9dc5 ^ kind;
+  let state = begin(kind);
   for (let i = 0; i < text.length; i++) state = step(state, text.charCodeAt(i));
   return mix(state);
 }
@@ -47,14 +52,14 @@ function textTerm(kind: number, text: string): number {
 export const numberTerm = (column: number, value: number): number => mix((column << 26) ^ value);
 export const statusClassTerm = (status: number): number => numberTerm(STATUS_CLASS, Math.floor(status / 100));
 /** At least the first 12 digits of a SHA-256. */
-export const digestTerm = (hex: string): number => textTerm(DIGEST, hex.slice(0, 12));
+export const digestTerm = (hex: string): number => textTerm(DIGEST, hex.slice(0, DIGEST_DIGITS));
 export const idTerm = (id: string): number => textTerm(ID, id);
 /** `path` without its query. */
 export const pathTerm = (path: string): number => textTerm(PATH, path);
 
 /** The term for all paths that begin with the text: that of the folder which it is in; null: there is none. */
 export function folderTerm(start: string): number | null {
-  let state = 0x811c9dc5 ^ PATH;
+  let state = begin(PATH);
   let term: number | null = null;
   let folders = 0;
   for (let i = 0; i < start.length && folders < MAX_FOLDERS; i++) {
@@ -87,24 +92,34 @@ export class Signature {
   /** For each column the values that are in already, and the last one: it is often the next. */
   readonly #seen = TERM_COLUMNS.map(() => new Set<number>());
   readonly #last: number[] = TERM_COLUMNS.map(() => -1);
-  #path: string | null = null;
 
   /** `bits`: those of a block that has records already. */
   constructor(bits: Uint8Array | null = null) {
     this.bits = bits ?? new Uint8Array(BITS / 8);
   }
 
-  /** Adds a row in which words are numbers; `id`, `path`, digests and `more` are text still. */
-  add(row: Row): void {
+  /** Adds the record of a line in which words are numbers. */
+  add(line: LineValues): void {
     for (let i = 0; i < TERM_COLUMNS.length; i++) {
-      const value = (row[TERM_COLUMNS[i] as number] as number | null) ?? 0;
+      const column = TERM_COLUMNS[i] as number;
+      const value = line.kinds[column] === NULL ? 0 : (line.numbers[column] as number);
       if (value !== this.#last[i]) this.#addNumber(i, value);
     }
-    this.#set(idTerm(row[AT.id] as string));
-    if (row[AT.sentSha] !== null) this.#set(digestTerm(row[AT.sentSha] as string));
-    if (row[AT.receivedSha] !== null) this.#set(digestTerm(row[AT.receivedSha] as string));
-    if (row[AT.path] !== null) this.#addPath(row[AT.path] as string);
-    if (row[AT.more] !== null) this.#addMore(row[AT.more] as string);
+    this.#addText(line, AT.id, ID, Number.MAX_SAFE_INTEGER);
+    this.#addText(line, AT.sentSha, DIGEST, DIGEST_DIGITS);
+    this.#addText(line, AT.receivedSha, DIGEST, DIGEST_DIGITS);
+    this.#addPath(line);
+    if (line.kinds[AT.more] === ESCAPED) this.#addMore(line.text(AT.more));
+  }
+
+  #addText(line: LineValues, place: number, kind: number, most: number): void {
+    if (line.kinds[place] === NULL) return;
+    if (line.kinds[place] === ESCAPED) return this.#set(textTerm(kind, line.text(place).slice(0, most)));
+    const from = line.from[place] as number;
+    const to = Math.min(line.to[place] as number, from + most);
+    let state = begin(kind);
+    for (let i = from; i < to; i++) state = step(state, line.bytes[i] as number);
+    this.#set(mix(state));
   }
 
   #addNumber(place: number, value: number): void {
@@ -117,13 +132,24 @@ export class Signature {
     if (column === AT.status && value > 0) this.#set(statusClassTerm(value));
   }
 
-  #addPath(path: string): void {
-    if (path === this.#path) return;
-    this.#path = path;
-    let state = 0x811c9dc5 ^ PATH;
+  #addPath(line: LineValues): void {
+    if (line.kinds[AT.path] === NULL) return;
+    // UTF-16 units of what is ASCII are its bytes.
+    if (line.kinds[AT.path] === PLAIN)
+      this.#addFolders(line.bytes, line.from[AT.path] as number, line.to[AT.path] as number);
+    else {
+      const path = line.text(AT.path);
+      const units = new Uint16Array(path.length);
+      for (let i = 0; i < path.length; i++) units[i] = path.charCodeAt(i);
+      this.#addFolders(units, 0, units.length);
+    }
+  }
+
+  #addFolders(units: Uint8Array | Uint16Array, from: number, to: number): void {
+    let state = begin(PATH);
     let folders = 0;
-    for (let i = 0; i < path.length; i++) {
-      const code = path.charCodeAt(i);
+    for (let i = from; i < to; i++) {
+      const code = units[i] as number;
       if (code === 63) break;
       state = step(state, code);
       if (code === 47 && folders++ < MAX_FOLDERS) this.#set(mix(~state));

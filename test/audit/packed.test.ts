@@ -1,49 +1,65 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { COLUMN_KEYS, hashOf, PACKED_KEYS, Packer, packedValue, unpack } from "../../src/audit/packed.ts";
-import { AT, ROW_KEYS, type Row, rowOf } from "../../src/audit/row.ts";
+import { LineValues } from "../../src/audit/line-values.ts";
+import { PackedRecord, Run, WORD_PLACES } from "../../src/audit/packed.ts";
+import { Packer } from "../../src/audit/packer.ts";
+import { AT, ROW_KEYS, type Row, rowOf, rowText } from "../../src/audit/row.ts";
 import { aRecord } from "../edge/audit/support.ts";
 import { anyRecord } from "./any-record.ts";
 
 const HASH = "0123456789abcdef".repeat(4);
-const WORDS = ["parent", "scheme", "clientProtocol", "originProtocol", "sni", "origin"] as const;
 
-/** A row as the store packs it: words are numbers. */
+/** A row as it is packed: words are numbers, and texts are what a journal can hold. */
 function stored(row: Row, word: number): Row {
-  for (const key of WORDS.slice(1)) if (row[AT[key]] !== null) row[AT[key]] = word;
-  return row;
+  for (const place of WORD_PLACES) if (row[place] !== null) row[place] = word;
+  return row.map((value) => (typeof value === "string" ? Buffer.from(value, "utf8").toString("utf8") : value));
 }
 
-/** What a journal can hold of a text. */
-const asUtf8 = (text: string): string => Buffer.from(text, "utf8").toString("utf8");
-
-/** What comes back when the columns are there and the rest is packed. */
-function back(packed: Uint8Array, row: Row): { hash: string; row: Row } {
-  const found: Row = new Array(ROW_KEYS.length).fill(null);
-  for (const key of COLUMN_KEYS) found[AT[key]] = row[AT[key]] ?? null;
-  return { hash: unpack(packed, found), row: found };
+function add(packer: Packer, row: Row, hash = HASH): void {
+  const line = new LineValues(false);
+  expect(line.take(rowText(row))).toBe(true);
+  packer.add(line, Buffer.from(hash, "latin1"));
 }
 
-test("each value of a row has a column or is packed, and none is both", () => {
-  expect([...COLUMN_KEYS, ...PACKED_KEYS].sort()).toEqual([...ROW_KEYS].sort());
-});
-
-test("what is packed comes back, also beside others in one buffer that grows", () => {
+const runOf = (...rows: Row[]): Run => {
   const packer = new Packer();
+  for (const row of rows) add(packer, row);
+  return new Run(Buffer.from(packer.take()));
+};
+const back = (run: Run, i = 0): Row => new PackedRecord().read(run, i).row([]);
+
+test("what is packed comes back, one behind the other, in buffers that grow and are used again", () => {
+  const packer = new Packer();
+  const record = new PackedRecord();
   fc.assert(
-    fc.property(fc.array(anyRecord, { maxLength: 4 }), fc.nat(2 ** 40), (records, word) => {
-      const rows = records.map((record) => stored(rowOf(record), word));
-      const wellFormed = rows.map((row) => row.map((v) => (typeof v === "string" ? asUtf8(v) : v)));
-      const packed = wellFormed.map((row) => packer.pack(row, HASH));
-      wellFormed.forEach((row, i) => {
-        const bytes = packed[i] as Uint8Array;
-        expect(back(bytes, row)).toEqual({ hash: HASH, row });
-        expect(hashOf(bytes)).toBe(HASH);
-        for (const key of PACKED_KEYS) expect(packedValue(bytes, key)).toBe(row[AT[key]]);
+    fc.property(fc.array(anyRecord, { minLength: 1, maxLength: 4 }), fc.nat(2 ** 40), (records, word) => {
+      const rows = records.map((r) => stored(rowOf(r), word));
+      for (const row of rows) add(packer, row);
+      expect(packer.count).toBe(rows.length);
+      const run = new Run(Buffer.from(packer.take()));
+      expect(run.count).toBe(rows.length);
+      rows.forEach((row, i) => {
+        expect(record.read(run, i).row([])).toEqual(row);
+        expect([record.hash, run.hash(i)]).toEqual([HASH, HASH]);
+        ROW_KEYS.forEach((_, place) => {
+          expect(record.isNull(place)).toBe(row[place] === null);
+          if (typeof row[place] !== "string") expect(record.numbers[place]).toBe(row[place] ?? 0);
+        });
       });
-      packer.reset();
     }),
   );
+});
+
+test("values can be read up to one of them, and the others later", () => {
+  const row = stored(rowOf(aRecord({ path: "/ü", error: "broke" })), 7);
+  const run = runOf(row, row);
+  const record = new PackedRecord();
+  for (let end = 0; end <= ROW_KEYS.length; end++) {
+    record.begin(run, end % 2, end);
+    if (end > AT.path) expect(record.text(AT.path)).toBe("/ü");
+    record.finish();
+    expect(record.row([])).toEqual(row);
+  }
 });
 
 test.each([0, 1, 125, 126, 127, 16_381, 16_382, 2 ** 32, Number.MAX_SAFE_INTEGER, 1.5, -1, 1e300])(
@@ -51,47 +67,90 @@ test.each([0, 1, 125, 126, 127, 16_381, 16_382, 2 ** 32, Number.MAX_SAFE_INTEGER
   (number) => {
     const row = stored(rowOf(aRecord()), 7);
     row[AT.port] = number;
-    expect(back(new Packer().pack(row, HASH), row).row).toEqual(row);
+    expect(back(runOf(row))).toEqual(row);
   },
 );
 
-test.each(["", "x".repeat(64), "AB".repeat(32), "\u20ac".repeat(64), "ab".repeat(31)])(
+test.each(["", "x".repeat(64), "AB".repeat(32), "\u20ac".repeat(64), "ab".repeat(31), `${"ab".repeat(31)}a\u0130`])(
   "a digest that is none comes back: %j",
   (text) => {
     const row = stored(rowOf(aRecord()), 7);
     row[AT.sentSha] = text;
-    expect(back(new Packer().pack(row, HASH), row).row).toEqual(row);
+    expect(back(runOf(row))).toEqual(row);
   },
 );
 
-test("a buffer that had to grow goes on with the next", () => {
+test("a run that had to grow goes on with the next", () => {
   const packer = new Packer();
   for (const error of ["a", "x".repeat(3_000_000), "\u20ac".repeat(100_000), "b"]) {
     const row = stored(rowOf(aRecord({ error })), 7);
-    expect(back(packer.pack(row, HASH), row).row).toEqual(row);
-    packer.reset();
+    add(packer, row);
+    expect(back(new Run(packer.take()))).toEqual(row);
   }
 });
 
+test("a run can lose its first records", () => {
+  const rows = ["/a", "/b", "/c"].map((path) => stored(rowOf(aRecord({ path })), 7));
+  const run = runOf(...rows);
+  for (let gone = 0; gone < 3; gone++) {
+    const rest = new Run(run.without(gone));
+    expect(rest.count).toBe(3 - gone);
+    for (let i = 0; i < rest.count; i++) expect(back(rest, i)).toEqual(rows[gone + i]);
+  }
+  expect(run.without(3)).toHaveLength(0);
+});
+
 test("a hash that is none is not packed", () => {
-  expect(() => new Packer().pack(stored(rowOf(aRecord()), 1), "no hash")).toThrow(RangeError);
+  expect(() => add(new Packer(), stored(rowOf(aRecord()), 1), "no hash")).toThrow(RangeError);
+});
+
+test("what is left of a damaged record stays damaged, and does not harm its neighbours", () => {
+  const row = stored(rowOf(aRecord()), 7);
+  const whole = runOf(row);
+  const packer = new Packer();
+  const left = [Buffer.alloc(0), whole.bytes.subarray(4, 40), Buffer.alloc(100_000)];
+  for (const bytes of left) {
+    add(packer, row);
+    packer.addDamaged(bytes);
+  }
+  add(packer, row);
+  const run = new Run(Buffer.from(packer.take()));
+  expect(run.count).toBe(7);
+  for (let i = 0; i < 7; i++) {
+    if (i % 2 === 0) expect(back(run, i)).toEqual(row);
+    else expect(() => back(run, i)).toThrow(RangeError);
+  }
 });
 
 test("bytes that were cut, lengthened or turned are damaged or other values, and never more than an error", () => {
   const row = stored(rowOf(aRecord({ error: "some error" })), 300);
-  const whole = Buffer.from(new Packer().pack(row, HASH));
-  const read = (bytes: Uint8Array) => unpack(bytes, new Array(ROW_KEYS.length).fill(null));
-  for (let end = 0; end < whole.length; end++) expect(() => read(whole.subarray(0, end))).toThrow(RangeError);
-  expect(() => read(Buffer.concat([whole, Buffer.of(0)]))).toThrow(RangeError);
-  for (let i = 0; i < whole.length; i++) {
-    const turned = Buffer.from(whole);
-    turned[i] = 255;
-    try {
-      read(turned);
-    } catch (error) {
-      expect(error).toBeInstanceOf(RangeError);
-    }
-    expect(() => packedValue(turned, "more")).not.toThrow();
+  const { bytes } = runOf(row, row);
+  const first = runOf(row).bytes.length;
+  for (let end = 0; end < bytes.length; end++) {
+    const run = new Run(bytes.subarray(0, end));
+    expect(run.count).toBe(end <= first ? 1 : 2);
+    if (end >= first) expect(back(run)).toEqual(row);
+    if (end !== first) expect(() => back(run, run.count - 1)).toThrow(RangeError);
+    expect(run.hash(run.count - 1)).toMatch(/^[0-9a-f]{0,64}$/);
   }
-  expect(packedValue(whole.subarray(0, 40), "id")).toBeNull();
+  const longer = new Run(Buffer.concat([bytes, Buffer.of(0)]));
+  expect(() => back(longer, 2)).toThrow(RangeError);
+  for (let i = 0; i < bytes.length; i++) {
+    const turned = Buffer.from(bytes);
+    turned[i] = 255;
+    const run = new Run(turned);
+    for (let k = 0; k < run.count; k++) {
+      try {
+        back(run, k);
+      } catch (error) {
+        expect(error).toBeInstanceOf(RangeError);
+      }
+    }
+  }
+});
+
+test.each([null, 5, "text"])("%j in the place of a run is one damaged record", (value) => {
+  const run = new Run(value);
+  expect([run.count, run.hash(0)]).toEqual([1, ""]);
+  expect(() => back(run)).toThrow(RangeError);
 });

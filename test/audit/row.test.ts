@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { chainHash, GENESIS } from "../../src/audit/hash-chain.ts";
+import { ChainWriter, chainHash, GENESIS } from "../../src/audit/hash-chain.ts";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { parseRow, type Row, recordOf, rowOf, rowText } from "../../src/audit/row.ts";
 import { aRecord } from "../edge/audit/support.ts";
@@ -28,6 +28,23 @@ test("records that differ anywhere have different canonical texts, and so differ
       expect(chainHash(GENESIS, 1, rowText(rowOf(changed))) === chainHash(GENESIS, 1, rowText(rowOf(a)))).toBe(same);
     }),
   );
+});
+
+test("the chain that grows by bytes is the chain of the texts", () => {
+  const chain = new ChainWriter({ seq: 0, hash: GENESIS });
+  let hash = GENESIS;
+  const texts = ["a", "x".repeat(70_000), "ü", "", "y".repeat(65_400), "z".repeat(300_000), "b"];
+  texts.forEach((text, i) => {
+    const bytes = Buffer.from(`before${text}behind`);
+    const found = chain.add(bytes, 6, bytes.length - 6);
+    hash = chainHash(hash, i + 1, text);
+    expect(Buffer.from(found).toString("latin1", 0, 64)).toBe(hash);
+    expect(chain.point).toEqual({ seq: i + 1, hash });
+  });
+  const before = { seq: 1_234_567, hash: "ab".repeat(32) };
+  chain.reset(before);
+  chain.add(Buffer.from("text"), 0, 4);
+  expect(chain.point).toEqual({ seq: 1_234_568, hash: chainHash(before.hash, 1_234_568, "text") });
 });
 
 test("the number and the hash before are part of a hash", () => {

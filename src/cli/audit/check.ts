@@ -6,7 +6,7 @@ import { type ChainPoint, headIsGenuine, type SignedHead } from "../../audit/has
 import { digestsOf } from "../../audit/row.ts";
 import { sizeOf, sizeText } from "../../audit/units.ts";
 import { databaseFile, keyFile } from "../../edge/audit/folder.ts";
-import { lastBefore, lastBeyond, pruneTo } from "../../edge/audit/prune.ts";
+import { countTo, lastBefore, lastBeyond, pruneTo } from "../../edge/audit/prune.ts";
 import { publicKeyOf, publicKeyText, signingKey } from "../../edge/audit/signing-key.ts";
 import { newestHead, type Verification, verifyLog } from "../../edge/audit/verify.ts";
 import { CommandError, colours, EXIT, notice, print, printJson, safeText } from "../output.ts";
@@ -120,8 +120,7 @@ export const prune = (flags: PruneFlags): Promise<void> => {
     try {
       const now = Date.now();
       const last = Math.max(age === null ? 0 : lastBefore(db, now - age), size === null ? 0 : lastBeyond(db, size));
-      const count = db.prepare<[number], { n: number }>("SELECT count(*) AS n FROM records WHERE seq <= ?");
-      const removed = flags.dryRun === true ? (count.get(last)?.n ?? 0) : pruneTo(db, last, now, signingKey(dir));
+      const removed = flags.dryRun === true ? countTo(db, last) : pruneTo(db, last, now, signingKey(dir));
       if (flags.json === true) printJson({ removed, upTo: last, dryRun: flags.dryRun === true });
       else
         print(

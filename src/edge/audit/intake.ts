@@ -4,18 +4,17 @@ import type { KeyObject } from "node:crypto";
 import { rmSync, statSync } from "node:fs";
 import type { AuditRecord } from "../../audit/record.ts";
 import { EMPTY_SHA256, NO_BODY } from "../../audit/record.ts";
-import { type Entry, entryOf, parseRow } from "../../audit/row.ts";
+import { rowOf, rowText } from "../../audit/row.ts";
 import { newId } from "../../shared/ids.ts";
 import { journalFolder } from "./folder.ts";
 import { journalFile, journalNumbers } from "./journal-files.ts";
-import { type JournalLines, linesOf, readJournal } from "./journal-reader.ts";
+import { readJournal } from "./journal-reader.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
 import { applyKeep } from "./prune.ts";
 import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
 import { WordSweep } from "./word-sweep.ts";
 
-const BATCH = 2_000;
 /** Few commits are cheap: what comes waits this long for more, */
 const GATHER_MS = 150;
 /** or until there is this much (bytes). */
@@ -138,10 +137,10 @@ export class Intake {
     const store = this.#store as AuditStore;
     const live = this.#file >= this.#liveFile;
     const to = live ? this.#liveEnd : Number.MAX_SAFE_INTEGER;
-    const read = readJournal(this.#dir, this.#file, this.#offset, to, BATCH);
+    const read = readJournal(this.#dir, this.#file, this.#offset, to);
     if (read !== null && read.next > this.#offset) {
       const before = store.seq;
-      store.append(this.#entries(read), { file: this.#file, offset: read.next });
+      store.append(read.bytes, { file: this.#file, offset: read.next }, (text) => this.#unreadable(text));
       const records = store.seq - before;
       this.#offset = read.next;
       this.#unsigned += records;
@@ -173,18 +172,13 @@ export class Intake {
     }
   }
 
-  *#entries(read: JournalLines): Generator<Entry> {
-    for (const line of linesOf(read)) yield this.#entry(line);
-  }
-
-  #entry(text: string): Entry {
-    const row = parseRow(text);
-    if (row !== null) return { row, text };
+  /** The line of the record that stands for one that cannot be read. */
+  #unreadable(text: string): string {
     this.#post({
       type: "warning",
       message: `a line of journal ${this.#file} is not a record (${text.length} characters)`,
     });
-    return entryOf(unreadable(text.length));
+    return rowText(rowOf(unreadable(text.length)));
   }
 
   #housekeeping(): void {

@@ -13,10 +13,10 @@ export interface JournalLines {
 }
 
 /**
- * Whole lines of a journal from byte `from`, at most `most` of them and about 1 MiB, not beyond byte `to`. None: nothing whole is
+ * Whole lines of a journal from byte `from`, about 1 MiB of them or one that is longer, not beyond byte `to`. None: nothing whole is
  * there; null: the file is gone.
  */
-export function readJournal(dir: string, file: number, from: number, to: number, most: number): JournalLines | null {
+export function readJournal(dir: string, file: number, from: number, to: number): JournalLines | null {
   let fd: number;
   try {
     fd = openSync(journalFile(dir, file), "r");
@@ -25,20 +25,20 @@ export function readJournal(dir: string, file: number, from: number, to: number,
     throw error;
   }
   try {
-    return readLines(fd, from, Math.min(to, fstatSync(fd).size), most);
+    return readLines(fd, from, Math.min(to, fstatSync(fd).size));
   } finally {
     closeSync(fd);
   }
 }
 
-function readLines(fd: number, from: number, to: number, most: number): JournalLines {
+function readLines(fd: number, from: number, to: number): JournalLines {
   // A single record may be longer than a chunk (recorded bodies): then the chunk grows.
   for (let size = CHUNK; ; size *= 4) {
     const want = Math.min(size, to - from);
     if (want <= 0) return nothing(from);
     const bytes = readFully(fd, from, want);
     const last = bytes.lastIndexOf(NEWLINE);
-    if (last >= 0) return first(bytes.subarray(0, last + 1), from, most);
+    if (last >= 0) return { bytes: bytes.subarray(0, last + 1), next: from + last + 1 };
     if (bytes.length < size) return nothing(from);
   }
 }
@@ -60,13 +60,6 @@ function readFully(fd: number, from: number, want: number): Buffer {
 
 const nothing = (next: number): JournalLines => ({ bytes: Buffer.alloc(0), next });
 
-/** The first `most` lines. */
-function first(bytes: Buffer, from: number, most: number): JournalLines {
-  let end = 0;
-  for (let i = 0; i < most && end < bytes.length; i++) end = bytes.indexOf(NEWLINE, end) + 1;
-  return { bytes: bytes.subarray(0, end), next: from + end };
-}
-
 /** The lines, one at a time, so that no more than one need be in memory as text; empty ones are no lines. */
 export function* linesOf({ bytes }: JournalLines): Generator<string> {
   for (let at = 0; at < bytes.length; ) {
@@ -81,7 +74,7 @@ export function journalRest(dir: string, file: number, from: number): { whole: n
   let whole = 0;
   let at = from;
   for (;;) {
-    const read = readJournal(dir, file, at, Number.MAX_SAFE_INTEGER, 10_000);
+    const read = readJournal(dir, file, at, Number.MAX_SAFE_INTEGER);
     if (read === null) return { whole, torn: 0 };
     if (read.next === at) break;
     for (const _line of linesOf(read)) whole++;

@@ -2,9 +2,12 @@
 import type { KeyObject } from "node:crypto";
 import type { Database } from "better-sqlite3";
 import { signHead } from "../../audit/hash-chain.ts";
-import { hashOf } from "../../audit/packed.ts";
-import { blockOf } from "../../audit/signature.ts";
+import { PackedRecord, Run } from "../../audit/packed.ts";
+import { AT } from "../../audit/row.ts";
+import { BLOCK, blockOf } from "../../audit/signature.ts";
 import type { Keep } from "./messages.ts";
+import { firstSeq, lastRecord, type StoredRun } from "./runs.ts";
+import { INSERT_RUN } from "./schema.ts";
 
 const STEP = 5_000;
 
@@ -29,35 +32,58 @@ export function pruneTo(
 function pruneStep(db: Database, last: number, now: number, key: KeyObject): number {
   return db
     .transaction(() => {
-      const first = db.prepare<[], { seq: number | null }>("SELECT min(seq) AS seq FROM records").get()?.seq ?? null;
+      const first = firstSeq(db);
       if (first === null || first > last) return 0;
       const upTo = Math.min(last, first + STEP - 1);
-      const at = db.prepare<[number], { seq: number; packed: Buffer }>(
-        "SELECT seq, packed FROM records WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
-      );
-      const point = at.get(upTo);
-      if (point === undefined) return 0;
-      const head = signHead({ seq: point.seq, hash: hashOf(point.packed) }, now, key);
-      db.prepare("DELETE FROM heads WHERE seq <= ?").run(point.seq);
+      const run = db
+        .prepare<[number], StoredRun>("SELECT seq, packed FROM records WHERE seq <= ? ORDER BY seq DESC LIMIT 1")
+        .get(upTo) as StoredRun;
+      const records = new Run(run.packed);
+      const gone = Math.min(upTo - run.seq + 1, records.count);
+      const head = signHead({ seq: run.seq + gone - 1, hash: records.hash(gone - 1) }, now, key);
+      db.prepare("DELETE FROM heads WHERE seq <= ?").run(head.seq);
       db.prepare("INSERT INTO heads (seq, base, hash, at, signature) VALUES (?, 1, ?, ?, ?)").run(
         head.seq,
         Buffer.from(head.hash, "hex"),
         head.at,
         Buffer.from(head.signature, "base64"),
       );
-      db.prepare("DELETE FROM blocks WHERE block < ?").run(blockOf(point.seq + 1));
-      return db.prepare("DELETE FROM records WHERE seq <= ?").run(point.seq).changes;
+      db.prepare("DELETE FROM blocks WHERE block < ?").run(blockOf(head.seq + 1));
+      db.prepare("DELETE FROM records WHERE seq <= ?").run(head.seq);
+      if (gone < records.count) db.prepare(INSERT_RUN).run(head.seq + 1, records.without(gone));
+      return head.seq - first + 1;
     })
     .immediate();
 }
 
+/** How many records there are up to and including `last`. */
+export const countTo = (db: Database, last: number): number => Math.max(0, last - (firstSeq(db) ?? last + 1) + 1);
+
 /** The last record that is older than `before` (milliseconds since 1970); 0: none. Records are kept in order of arrival. */
-export const lastBefore = (db: Database, before: number): number =>
-  db
-    .prepare<[number], { seq: number | null }>(
-      "SELECT coalesce((SELECT seq - 1 FROM records WHERE at >= ? ORDER BY seq LIMIT 1), (SELECT max(seq) FROM records)) AS seq",
-    )
-    .get(before)?.seq ?? 0;
+export function lastBefore(db: Database, before: number): number {
+  const block = db
+    .prepare<[number], number | null>("SELECT min(block) FROM blocks WHERE newest >= ?")
+    .pluck()
+    .get(before);
+  const runs = db
+    .prepare<[number], StoredRun>("SELECT seq, packed FROM records WHERE seq >= ? ORDER BY seq")
+    .iterate(block == null ? Number.MAX_SAFE_INTEGER : block * BLOCK);
+  const record = new PackedRecord();
+  for (const { seq, packed } of runs) {
+    const run = new Run(packed);
+    for (let i = 0; i < run.count; i++) if (isSince(record, run, i, before)) return seq + i - 1;
+  }
+  return lastRecord(db)?.seq ?? 0;
+}
+
+/** When a damaged record began nobody can tell. */
+function isSince(record: PackedRecord, run: Run, i: number, before: number): boolean {
+  try {
+    return (record.read(run, i).numbers[AT.at] as number) >= before;
+  } catch {
+    return false;
+  }
+}
 
 /** Bytes of the database that are in use. */
 export function usedBytes(db: Database): number {
@@ -69,10 +95,8 @@ export function usedBytes(db: Database): number {
 export function lastBeyond(db: Database, size: number): number {
   const used = usedBytes(db);
   if (used <= size) return 0;
-  const span = db.prepare<[], { first: number | null; last: number | null }>(
-    "SELECT (SELECT min(seq) FROM records) AS first, (SELECT max(seq) FROM records) AS last",
-  );
-  const { first, last } = span.get() ?? { first: null, last: null };
+  const first = firstSeq(db);
+  const last = lastRecord(db)?.seq ?? null;
   if (first === null || last === null) return 0;
   // A little more than needed, so that it is not done for every record.
   const share = Math.min(1, (used - size) / used + 0.02);

@@ -1,21 +1,14 @@
 // The read end of the database: a connection that cannot write, beside a running house.
 import { existsSync } from "node:fs";
 import Database, { type Database as Db, type Statement } from "better-sqlite3";
-import { COLUMN_KEYS, packedValue, unpack } from "../../audit/packed.ts";
-import {
-  type Condition,
-  conditionOf,
-  type Filter,
-  type FindWords,
-  type Group,
-  PACKED_FILTERS,
-  type Param,
-} from "../../audit/query.ts";
+import { PackedRecord, Run, WORD_PLACES } from "../../audit/packed.ts";
+import { type Condition, conditionOf, type Filter, type FindWords, type Group } from "../../audit/query.ts";
 import type { AuditRecord } from "../../audit/record.ts";
-import { AT, ROW_KEYS, type Row, recordOf, type Value } from "../../audit/row.ts";
+import { AT, ROW_KEYS, type Row, recordOf } from "../../audit/row.ts";
 import { BLOCK, blockOf, mayHold } from "../../audit/signature.ts";
 import { databaseFile } from "./folder.ts";
-import { explained, SCHEMA_VERSION, versionOf, WORD_COLUMNS } from "./schema.ts";
+import { lastRecord, type StoredRun } from "./runs.ts";
+import { explained, SCHEMA_VERSION, versionOf } from "./schema.ts";
 
 export interface StoredRecord {
   readonly seq: number;
@@ -38,16 +31,14 @@ export interface GroupLine {
   readonly received: number;
 }
 
-const COLUMNS = `seq, packed, ${COLUMN_KEYS.join(", ")}`;
-const COLUMN_PLACES = COLUMN_KEYS.map((key) => AT[key]);
 /** Filled by `push`: V8 writes JSON of an array that it knows to have no holes several times as fast. */
 const EMPTY: Row = [];
 for (const _key of ROW_KEYS) EMPTY.push(null);
-const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
-const CHUNK = 1_000;
 const MAX_WORDS = 200_000;
 /** Milliseconds since 1970 that a Date can hold. */
 const MAX_TIME = 8.64e15;
+
+type Order = "ASC" | "DESC";
 
 /** Opened by commands; close it. */
 export class AuditReader {
@@ -67,10 +58,6 @@ export class AuditReader {
       this.db.pragma("cache_size = -65536");
       this.db.pragma("mmap_size = 1073741824");
       this.#wordText = this.db.prepare<[number], string>("SELECT text FROM words WHERE id = ?").pluck();
-      for (const key of PACKED_FILTERS)
-        this.db.function(key, { deterministic: true, directOnly: true }, (packed: unknown) =>
-          packedValue(packed as Buffer, key),
-        );
     } catch (error) {
       this.db.close();
       throw explained(error, file);
@@ -90,13 +77,23 @@ export class AuditReader {
 
   /** The `limit` records with the most bytes, or that took longest, of all that match; the newest first where they are equal. */
   most(filter: Filter, by: "sent" | "received" | "took", limit: number): StoredRecord[] {
-    const { from, params } = this.#all(filter);
-    const column = { sent: "sentBytes", received: "receivedBytes", took: "total" }[by];
-    return this.db
-      .prepare<unknown[]>(`SELECT ${COLUMNS} FROM ${from} ORDER BY ${column} DESC, seq DESC LIMIT ?`)
-      .raw()
-      .all(...params, limit)
-      .map((line) => toRecord(this.#stored(line as unknown[])));
+    const place = AT[({ sent: "sentBytes", received: "receivedBytes", took: "total" } as const)[by]];
+    const record = new PackedRecord();
+    let found: { readonly value: number; readonly stored: StoredRow }[] = [];
+    let least = Number.NEGATIVE_INFINITY;
+    const cut = (): void => {
+      found.sort((a, b) => b.value - a.value || b.stored.seq - a.stored.seq);
+      found = found.slice(0, limit);
+      if (found.length === limit) least = found.at(-1)?.value ?? least;
+    };
+    for (const seq of this.#matching(record, filter, 0, "ASC")) {
+      const value = record.numbers[place] as number;
+      if (value < least) continue;
+      found.push({ value, stored: this.#stored(seq, record) });
+      if (found.length >= 2 * limit + 1_000) cut();
+    }
+    cut();
+    return found.map(({ stored }) => toRecord(stored));
   }
 
   /** Those that match, oldest first, one at a time. */
@@ -104,77 +101,98 @@ export class AuditReader {
     for (const stored of this.#select(filter, after, "ASC", limit)) yield toRecord(stored);
   }
 
-  /** Every row after number `after`, as it is stored; fetched by the thousand, for `verify`. */
+  /** Every row after number `after`, as it is stored, for `verify`. */
   *rows(after = 0): Generator<StoredRow> {
-    const statement = this.db
-      .prepare<[number, number]>(`SELECT ${COLUMNS} FROM records WHERE seq > ? ORDER BY seq LIMIT ?`)
-      .raw();
-    for (let last = after; ; ) {
-      const lines = statement.all(last, CHUNK) as unknown[][];
-      for (const line of lines) yield this.#storedOrDamaged(line);
-      if (lines.length < CHUNK) return;
-      last = lines.at(-1)?.[0] as number;
+    const record = new PackedRecord();
+    for (const { seq, packed } of this.#runs(after + 1, Number.MAX_SAFE_INTEGER, "ASC")) {
+      const run = new Run(packed);
+      for (let i = Math.max(0, after + 1 - seq); i < run.count; i++)
+        yield this.#storedOrDamaged(seq + i, record, run, i);
     }
   }
 
   lastSeq(): number {
-    return this.db.prepare<[], { seq: number | null }>("SELECT max(seq) AS seq FROM records").get()?.seq ?? 0;
+    return lastRecord(this.db)?.seq ?? 0;
   }
 
-  /** Counts and bytes by one column, most `sort` first. */
+  /** Counts and bytes by one value, most `sort` first. */
   groups(filter: Filter, by: Group, sort: "records" | "denied" | "sent" | "received", limit: number): GroupLine[] {
-    const { from, params } = this.#all(filter);
-    const denied = "sum(decision = (SELECT id FROM words WHERE text = 'deny'))";
-    const lines = this.db
-      .prepare<unknown[], GroupLine>(
-        `SELECT ${by} AS value, count(*) AS records, coalesce(${denied}, 0) AS denied, sum(sentBytes) AS sent,
-         sum(receivedBytes) AS received FROM ${from} GROUP BY ${by} ORDER BY ${sort} DESC LIMIT ?`,
-      )
-      .all(...params, limit);
-    return lines.map((line) =>
-      by === "status" || line.value === null ? line : { ...line, value: this.#word(line.value as number) },
-    );
+    const record = new PackedRecord();
+    const denied = this.#findWords([{ text: "deny", glob: false }])[0];
+    const place = AT[by];
+    // 0 is null.
+    const groups = new Map<number, { records: number; denied: number; sent: number; received: number }>();
+    for (const _seq of this.#matching(record, filter, 0, "ASC")) {
+      const value = record.numbers[place] as number;
+      let group = groups.get(value);
+      if (group === undefined) {
+        group = { records: 0, denied: 0, sent: 0, received: 0 };
+        groups.set(value, group);
+      }
+      group.records++;
+      if (record.numbers[AT.decision] === denied) group.denied++;
+      group.sent += record.numbers[AT.sentBytes] as number;
+      group.received += record.numbers[AT.receivedBytes] as number;
+    }
+    return [...groups]
+      .sort(([a, x], [b, y]) => y[sort] - x[sort] || a - b)
+      .slice(0, limit)
+      .map(([value, group]) => ({ value: value === 0 ? null : by === "status" ? value : this.#word(value), ...group }));
   }
 
-  /** Records, refusals and bytes of all that match. */
+  /** Records and bytes of all that match, and when the first and the last of them began. */
   totals(filter: Filter): { records: number; sent: number; received: number; from: number | null; to: number | null } {
-    const { from, params } = this.#all(filter);
-    return this.db
-      .prepare<unknown[], { records: number; sent: number; received: number; from: number | null; to: number | null }>(
-        `SELECT count(*) AS records, coalesce(sum(sentBytes), 0) AS sent, coalesce(sum(receivedBytes), 0) AS received,
-         min(at) AS "from", max(at) AS "to" FROM ${from}`,
-      )
-      .get(...params) as never;
+    const record = new PackedRecord();
+    const all = { records: 0, sent: 0, received: 0, from: null as number | null, to: null as number | null };
+    for (const _seq of this.#matching(record, filter, 0, "ASC")) {
+      const at = record.numbers[AT.at] as number;
+      all.records++;
+      all.sent += record.numbers[AT.sentBytes] as number;
+      all.received += record.numbers[AT.receivedBytes] as number;
+      all.from = Math.min(all.from ?? at, at);
+      all.to = Math.max(all.to ?? at, at);
+    }
+    return all;
   }
 
-  /** What stands behind FROM for all records that match. */
-  #all(filter: Filter): { from: string; params: Param[] } {
-    const condition = conditionOf(filter, this.#findWords);
-    const ranges = JSON.stringify(this.#ranges(filter, condition, 0));
-    return {
-      from: `(SELECT value ->> 0 AS low, value ->> 1 AS high FROM json_each(?)) CROSS JOIN records ON seq BETWEEN low AND high
-         WHERE ${condition.sql}`,
-      params: [ranges, ...condition.params],
-    };
+  *#select(filter: Filter, after: number, order: Order, limit: number): Generator<StoredRow> {
+    const record = new PackedRecord();
+    let left = limit;
+    if (left <= 0) return;
+    for (const seq of this.#matching(record, filter, after, order, true)) {
+      yield this.#stored(seq, record);
+      if (--left <= 0) return;
+    }
   }
 
-  *#select(filter: Filter, after: number, order: "ASC" | "DESC", limit: number): Generator<StoredRow> {
+  /**
+   * Reads all records after number `after` that match, one after the other, into `record`, and yields their numbers. Nobody can tell
+   * whether a damaged one matches: it does not, or is an error where all are asked for and `strict` says so.
+   */
+  *#matching(record: PackedRecord, filter: Filter, after: number, order: Order, strict = false): Generator<number> {
     const condition = conditionOf(filter, this.#findWords);
     const ranges = this.#ranges(filter, condition, after);
     if (order === "DESC") ranges.reverse();
-    const statement = this.db
-      .prepare<unknown[]>(
-        `SELECT ${COLUMNS} FROM records WHERE seq BETWEEN ? AND ? AND ${condition.sql} ORDER BY seq ${order} LIMIT ?`,
-      )
-      .raw();
-    let left = limit;
-    for (const [first, last] of ranges) {
-      for (const line of statement.iterate(first, last, ...condition.params, left)) {
-        left--;
-        yield this.#stored(line as unknown[]);
+    for (const [first, last] of ranges)
+      for (const { seq, packed } of this.#runs(first, last, order)) {
+        const run = new Run(packed);
+        for (let n = 0; n < run.count; n++) {
+          const i = order === "ASC" ? n : run.count - 1 - n;
+          if (seq + i < first) continue;
+          const name = strict && condition.end === 0 ? seq + i : null;
+          if (matches(condition, record, run, i, name)) yield seq + i;
+        }
       }
-      if (left <= 0) return;
-    }
+  }
+
+  /** All runs that have records from number `first` on, up to those that begin with `last`. */
+  #runs(first: number, last: number, order: Order): Iterable<StoredRun> {
+    // A run is of one block.
+    return this.db
+      .prepare<[number, number], StoredRun>(
+        `SELECT seq, packed FROM records WHERE seq BETWEEN ? AND ? ORDER BY seq ${order}`,
+      )
+      .iterate(blockOf(first) * BLOCK, last);
   }
 
   /** Where records after number `after` may match, ascending: first and last number of each run of blocks. */
@@ -208,25 +226,19 @@ export class AuditReader {
       .all(...tests.map((test) => test.text));
   };
 
-  #stored(line: unknown[]): StoredRow {
-    const row = EMPTY.slice();
-    for (let i = 0; i < COLUMN_PLACES.length; i++) row[COLUMN_PLACES[i] as number] = line[i + 2] as Value;
-    const hash = unpacked(line[0] as number, line[1] as Buffer, row);
-    for (const place of WORD_PLACES) row[place] = this.#wordOrNull(row[place]);
-    return { seq: line[0] as number, hash, row };
+  #stored(seq: number, record: PackedRecord): StoredRow {
+    const row = record.row(EMPTY.slice());
+    for (const place of WORD_PLACES) if (row[place] !== null) row[place] = this.#word(row[place] as number);
+    return { seq, hash: record.hash, row };
   }
 
   /** A damaged record has a hash that is none, which `verify` names. */
-  #storedOrDamaged(line: unknown[]): StoredRow {
+  #storedOrDamaged(seq: number, record: PackedRecord, run: Run, i: number): StoredRow {
     try {
-      return this.#stored(line);
+      return this.#stored(seq, record.read(run, i));
     } catch {
-      return { seq: line[0] as number, hash: "", row: [] };
+      return { seq, hash: "", row: [] };
     }
-  }
-
-  #wordOrNull(id: unknown): string | null {
-    return id === null ? null : this.#word(id as number);
   }
 
   #word(id: number): string {
@@ -252,11 +264,15 @@ function toRecord({ seq, hash, row }: StoredRow): StoredRecord {
   }
 }
 
-/** As `unpack`; the error names the record. */
-function unpacked(seq: number, packed: Buffer, row: Row): string {
+/** Reads a record of a run if it matches. One that is damaged does not; where it has a number to be named by it is an error. */
+function matches(condition: Condition, record: PackedRecord, run: Run, i: number, seq: number | null): boolean {
   try {
-    return unpack(packed, row);
+    record.begin(run, i, condition.end);
+    if (!condition.matches(record)) return false;
+    record.finish();
+    return true;
   } catch (cause) {
+    if (seq === null) return false;
     throw damaged(seq, cause);
   }
 }

@@ -1,37 +1,17 @@
 // The tables of the database, and how an older one becomes a newer one.
 import type { Database } from "better-sqlite3";
-import { COLUMN_KEYS, Packer } from "../../audit/packed.ts";
-import { AT, ROW_KEYS, type Row } from "../../audit/row.ts";
+import { packRuns } from "./schema-upgrade.ts";
 
-export const SCHEMA_VERSION = 2;
+export const SCHEMA_VERSION = 3;
 
-/** Values that repeat are words: numbers in `records`, text in `words`. */
-export const WORD_COLUMNS = [
-  "kind",
-  "client",
-  "address",
-  "decision",
-  "rule",
-  "reason",
-  "method",
-  "scheme",
-  "host",
-  "clientProtocol",
-  "originProtocol",
-  "sni",
-  "origin",
-] as const;
+/** `packed`: a run of records (see audit/packed.ts), all of one block; `seq`: the number of the first of them. */
+const RECORDS = "CREATE TABLE records (seq INTEGER PRIMARY KEY, packed BLOB NOT NULL);";
 
-/** `packed`: the hash and all values that have no column (see audit/packed.ts). */
-const RECORDS = `
-CREATE TABLE records (
-  seq INTEGER PRIMARY KEY, ${COLUMN_KEYS.map((key) => `${key} ${key === "path" ? "TEXT" : "INTEGER"}`).join(", ")},
-  packed BLOB NOT NULL
-);
-`;
+export const INSERT_RUN = "INSERT INTO records (seq, packed) VALUES (?, ?)";
 
 const TABLES = `
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+-- Values that repeat: their numbers in records, their text here.
 CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 ${RECORDS}
 -- What may be found in each 1,024 records (see audit/signature.ts), and between which times they began.
@@ -52,45 +32,13 @@ export function explained(error: unknown, file: string): unknown {
   );
 }
 
-/** Version 1 had a column for each value. Hashes cover the same text in both, so that the chain and its heads stay good. */
-function packColumns(db: Database): void {
-  db.exec(`ALTER TABLE records RENAME TO unpacked; ${RECORDS}`);
-  const values = ROW_KEYS.map((key) => (key.endsWith("Sha") ? `iif(${key} IS NULL, NULL, lower(hex(${key})))` : key));
-  const next = db
-    .prepare<[number], [number, string, ...Row]>(
-      `SELECT seq, lower(hex(hash)), ${values.join(", ")} FROM unpacked WHERE seq > ? ORDER BY seq LIMIT 1000`,
-    )
-    .raw();
-  const insert = db.prepare(insertRecords(1));
-  const packer = new Packer();
-  for (let last = 0; ; ) {
-    const lines = next.all(last);
-    for (const [seq, hash, ...row] of lines) {
-      insert.run(seq, ...COLUMN_KEYS.map((key) => row[AT[key]]), packer.pack(row, hash));
-      packer.reset();
-      last = seq;
-    }
-    if (lines.length === 0) break;
-  }
-  db.exec("DROP TABLE unpacked");
-}
-
-/** The statement that inserts so many records at once: for each its number, its columns and what is packed. */
-export function insertRecords(count: number): string {
-  const marks = `(${"?, ".repeat(COLUMN_KEYS.length + 1)}?)`;
-  return `INSERT INTO records (seq, ${COLUMN_KEYS.join(", ")}, packed) VALUES ${new Array(count).fill(marks).join(", ")}`;
-}
-
-/** From version n, which is the key, to n + 1. */
-const UPGRADES: Readonly<Record<number, (db: Database) => void>> = { 1: packColumns };
-
 /** Makes or upgrades the tables in one transaction. Throws when the database is newer than this program. */
 export function prepareSchema(db: Database): void {
   if (versionOf(db) === SCHEMA_VERSION) return;
   db.transaction(() => {
     const version = versionOf(db);
     if (version === 0) db.exec(TABLES);
-    else for (let v = version; v < SCHEMA_VERSION; v++) UPGRADES[v]?.(db);
+    else packRuns(db, version, RECORDS, INSERT_RUN);
     db.pragma(`user_version = ${SCHEMA_VERSION}`);
   }).immediate();
 }

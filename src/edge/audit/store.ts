@@ -1,12 +1,15 @@
 // The write end of the database: records are chained and inserted in batches, together with how far the journal was read.
 import type { KeyObject } from "node:crypto";
 import Database, { type Database as Db, type Statement } from "better-sqlite3";
-import { chainHash, GENESIS, type SignedHead, signHead } from "../../audit/hash-chain.ts";
-import { COLUMN_KEYS, hashOf, Packer } from "../../audit/packed.ts";
-import { AT, type Entry, type Row } from "../../audit/row.ts";
+import { type ChainPoint, ChainWriter, type SignedHead, signHead } from "../../audit/hash-chain.ts";
+import { LineValues, NULL, NUMBER } from "../../audit/line-values.ts";
+import { WORD_PLACES } from "../../audit/packed.ts";
+import { AT, parseRow, rowText } from "../../audit/row.ts";
 import { blockOf, Signature } from "../../audit/signature.ts";
 import { databaseFile, makePrivate } from "./folder.ts";
-import { explained, insertRecords, prepareSchema, WORD_COLUMNS } from "./schema.ts";
+import { RunWriter } from "./run-writer.ts";
+import { chainEnd } from "./runs.ts";
+import { explained, INSERT_RUN, prepareSchema } from "./schema.ts";
 
 /** How far the journals have been taken in. */
 export interface TakenIn {
@@ -14,13 +17,8 @@ export interface TakenIn {
   readonly offset: number;
 }
 
+const NEWLINE = 10;
 const MAX_WORDS = 50_000;
-const WORD_PLACES = WORD_COLUMNS.map((key) => AT[key]);
-const COLUMN_PLACES = COLUMN_KEYS.map((key) => AT[key]);
-/** Records that one statement inserts: running one costs as much as binding all that a record has. */
-const TOGETHER = 10;
-/** What is bound for each: its number, its columns, what is packed. */
-const BOUND = COLUMN_KEYS.length + 2;
 
 /** A block that is being filled: what `blocks` says of it. Times in milliseconds since 1970. */
 interface Filling {
@@ -33,29 +31,28 @@ interface Filling {
 /** The only writer of records. Every method may throw a SqliteError; a failed batch leaves nothing behind. */
 export class AuditStore {
   readonly db: Db;
+  /** Numbers of words, by the bytes that they have in a line. */
   readonly #words = new Map<string, number>();
   readonly #findWord: Statement<[string], { id: number }>;
   readonly #addWord: Statement<[string]>;
-  readonly #insertOne: Statement;
-  readonly #insertTogether: Statement;
-  /** Records that are to be inserted, as they are bound. */
-  readonly #waiting: unknown[] = new Array(TOGETHER * BOUND).fill(null);
-  #waitingCount = 0;
-  readonly #packer = new Packer();
+  readonly #runs: RunWriter;
+  readonly #line = new LineValues();
   readonly #putBlock: Statement;
   readonly #setMeta: Statement<[string, number]>;
-  #seq: number;
-  #hash: string;
+  /** Where the stored records end. */
+  #end: ChainPoint;
+  readonly #chain: ChainWriter;
   #filling: Filling;
 
   constructor(dir: string) {
     makePrivate(databaseFile(dir));
     this.db = new Database(databaseFile(dir), { timeout: 5_000 });
     try {
+      this.db.pragma("page_size = 8192"); // of a new database; runs fill larger pages as well, and each page costs
       this.db.pragma("auto_vacuum = INCREMENTAL");
       this.db.pragma("journal_mode = WAL");
       this.db.pragma("synchronous = NORMAL"); // see `settle`
-      this.db.pragma("wal_autocheckpoint = 4000");
+      this.db.pragma("wal_autocheckpoint = 2000");
       this.db.pragma("cache_size = -2048"); // what is appended is not read again
       this.db.pragma("journal_size_limit = 67108864");
       prepareSchema(this.db);
@@ -65,12 +62,10 @@ export class AuditStore {
         "INSERT OR REPLACE INTO blocks (block, oldest, newest, signature) VALUES (?, ?, ?, ?)",
       );
       this.#setMeta = this.db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)");
-      this.#insertOne = this.db.prepare(insertRecords(1));
-      this.#insertTogether = this.db.prepare(insertRecords(TOGETHER));
-      const end = chainEnd(this.db);
-      this.#seq = end.seq;
-      this.#hash = end.hash;
-      this.#filling = this.#fillingOf(blockOf(end.seq + 1));
+      this.#runs = new RunWriter(this.db, INSERT_RUN);
+      this.#end = chainEnd(this.db);
+      this.#chain = new ChainWriter(this.#end);
+      this.#filling = this.#fillingOf(blockOf(this.#end.seq + 1));
     } catch (error) {
       this.db.close();
       throw explained(error, databaseFile(dir));
@@ -78,7 +73,7 @@ export class AuditStore {
   }
 
   get seq(): number {
-    return this.#seq;
+    return this.#end.seq;
   }
 
   /** A head stands for records that are gone. */
@@ -92,43 +87,36 @@ export class AuditStore {
   }
 
   /**
-   * Chains and stores the records, and notes how far the journal is taken in, in one transaction. They are taken one by one, so that
-   * few need be in memory, and their rows are used up.
+   * Chains and stores the records of these lines of the journal (whole ones, with their newlines; empty ones are none), and notes how
+   * far it is taken in, in one transaction. `instead`: the line of the record that stands for a line which is no record, without its
+   * newline; without it such a line is an error.
    */
-  append(entries: Iterable<Entry>, takenIn: TakenIn): void {
+  append(lines: Uint8Array, takenIn: TakenIn, instead: (text: string) => string = refuse): void {
     const { db } = this;
-    let seq = this.#seq;
-    let hash = this.#hash;
     db.exec("BEGIN IMMEDIATE");
     try {
-      for (const { row, text } of entries) {
-        seq++;
-        hash = chainHash(hash, seq, text);
-        for (const place of WORD_PLACES) if (row[place] !== null) row[place] = this.#word(row[place] as string);
-        this.#insert(seq, row, hash);
-        this.#note(seq, row);
-      }
-      this.#insertRest();
-      if (seq !== this.#seq) this.#storeBlock();
+      this.#addLines(lines, instead);
+      this.#runs.store();
+      if (lines.length > 0) this.#storeBlock();
       this.#setMeta.run("journal-file", takenIn.file);
       this.#setMeta.run("journal-offset", takenIn.offset);
       db.exec("COMMIT");
     } catch (error) {
       if (db.inTransaction) db.exec("ROLLBACK");
-      this.#forgetWaiting();
+      this.#runs.forget();
       this.#words.clear(); // some may have been rolled back
-      this.#filling = this.#fillingOf(blockOf(this.#seq + 1));
+      this.#chain.reset(this.#end);
+      this.#filling = this.#fillingOf(blockOf(this.#end.seq + 1));
       throw error;
     }
-    this.#seq = seq;
-    this.#hash = hash;
+    this.#end = this.#chain.point;
   }
 
   /** Like an empty `append`, and on the disk, with all before it, when it returns: the journals before `takenIn` may go. */
   settle(takenIn: TakenIn): void {
     this.db.pragma("synchronous = FULL");
     try {
-      this.append([], takenIn);
+      this.append(NOTHING, takenIn);
     } finally {
       this.db.pragma("synchronous = NORMAL");
     }
@@ -136,8 +124,8 @@ export class AuditStore {
 
   /** Signs the newest record's hash, stores the head and returns it; null when there is no record yet. */
   sign(at: number, key: KeyObject): SignedHead | null {
-    if (this.#seq === 0) return null;
-    const head = signHead({ seq: this.#seq, hash: this.#hash }, at, key);
+    if (this.#end.seq === 0) return null;
+    const head = signHead(this.#end, at, key);
     this.db
       .prepare("INSERT OR REPLACE INTO heads (seq, base, hash, at, signature) VALUES (?, 0, ?, ?, ?)")
       .run(head.seq, Buffer.from(head.hash, "hex"), head.at, Buffer.from(head.signature, "base64"));
@@ -153,37 +141,62 @@ export class AuditStore {
     this.db.close();
   }
 
-  #insert(seq: number, row: Row, hash: string): void {
-    const waiting = this.#waiting;
-    let at = this.#waitingCount * BOUND;
-    waiting[at++] = seq;
-    for (const place of COLUMN_PLACES) waiting[at++] = row[place];
-    waiting[at] = this.#packer.pack(row, hash);
-    if (++this.#waitingCount < TOGETHER) return;
-    this.#insertTogether.run(waiting);
-    this.#forgetWaiting();
+  #addLines(lines: Uint8Array, instead: (text: string) => string): void {
+    const line = this.#line;
+    line.use(lines);
+    const { bytes } = line;
+    for (let at = 0; at < bytes.length; ) {
+      if (bytes[at] === NEWLINE) {
+        at++;
+        continue;
+      }
+      const end = line.scan(at);
+      if (end >= 0) {
+        this.#add(line, at, end);
+        at = end + 1;
+      } else {
+        const newline = bytes.indexOf(NEWLINE, at);
+        const stop = newline < 0 ? bytes.length : newline;
+        this.#addOdd(bytes.toString("utf8", at, stop), instead);
+        at = stop + 1;
+      }
+    }
+    line.use(NOTHING);
   }
 
-  #insertRest(): void {
-    for (let i = 0; i < this.#waitingCount; i++) this.#insertOne.run(this.#waiting.slice(i * BOUND, (i + 1) * BOUND));
-    this.#forgetWaiting();
+  /** A line that is not as `rowText` writes it: a record all the same, or what stands for it. */
+  #addOdd(text: string, instead: (text: string) => string): void {
+    const row = parseRow(text);
+    const line = new LineValues();
+    // Not every number that JSON reads can be written again.
+    if (row === null || !line.take(rowText(row))) {
+      if (!line.take(instead(text))) throw new Error("what stands for a line of the journal is no record");
+    }
+    this.#add(line, 0, line.bytes.length - 1);
   }
 
-  #forgetWaiting(): void {
-    this.#waitingCount = 0;
-    this.#packer.reset();
+  /** Adds the record whose text is these bytes. */
+  #add(line: LineValues, from: number, to: number): void {
+    const seq = this.#chain.seq + 1;
+    const hash = this.#chain.add(line.bytes, from, to);
+    for (const place of WORD_PLACES) {
+      const kind = line.kinds[place];
+      if (kind !== NUMBER && kind !== NULL) line.setWord(place, this.#word(line, place));
+    }
+    this.#runs.add(seq, line, hash);
+    this.#note(seq, line);
   }
 
-  #note(seq: number, row: Row): void {
+  #note(seq: number, line: LineValues): void {
     if (blockOf(seq) !== this.#filling.block) {
       this.#storeBlock();
       this.#filling = emptyBlock(blockOf(seq));
     }
     const filling = this.#filling;
-    const at = row[AT.at] as number;
+    const at = line.numbers[AT.at] as number;
     if (at < filling.oldest) filling.oldest = at;
     if (at > filling.newest) filling.newest = at;
-    filling.signature.add(row);
+    filling.signature.add(line);
   }
 
   #storeBlock(): void {
@@ -199,15 +212,23 @@ export class AuditStore {
     return { block, oldest: row.oldest, newest: row.newest, signature: new Signature(row.signature) };
   }
 
-  #word(text: string): number {
-    const known = this.#words.get(text);
+  #word(line: LineValues, place: number): number {
+    const raw = line.bytes.toString("latin1", line.from[place], line.to[place]);
+    const known = this.#words.get(raw);
     if (known !== undefined) return known;
+    const text = line.text(place);
     const id = this.#findWord.get(text)?.id ?? Number(this.#addWord.run(text).lastInsertRowid);
     if (this.#words.size >= MAX_WORDS) this.#words.clear();
-    this.#words.set(text, id);
+    this.#words.set(raw, id);
     return id;
   }
 }
+
+const NOTHING = new Uint8Array(0);
+
+const refuse = (): never => {
+  throw new Error("a line of the journal is not a record");
+};
 
 const emptyBlock = (block: number): Filling => ({
   block,
@@ -215,15 +236,3 @@ const emptyBlock = (block: number): Filling => ({
   oldest: Number.MAX_SAFE_INTEGER,
   newest: -1,
 });
-
-/** Where the chain ends: at the last record, else at the head that stands for all that were pruned, else at the beginning. */
-export function chainEnd(db: Db): { seq: number; hash: string } {
-  const base = db
-    .prepare<[], { seq: number; hash: Buffer }>("SELECT seq, hash FROM heads WHERE base = 1 ORDER BY seq DESC LIMIT 1")
-    .get();
-  const last = db
-    .prepare<[], { seq: number; packed: Buffer }>("SELECT seq, packed FROM records ORDER BY seq DESC LIMIT 1")
-    .get();
-  if (last !== undefined && last.seq > (base?.seq ?? 0)) return { seq: last.seq, hash: hashOf(last.packed) };
-  return base === undefined ? { seq: 0, hash: GENESIS } : { seq: base.seq, hash: base.hash.toString("hex") };
-}

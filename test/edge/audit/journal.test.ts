@@ -1,5 +1,5 @@
 import { mkdirSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { journalFolder } from "../../../src/edge/audit/folder.ts";
 import { Intake } from "../../../src/edge/audit/intake.ts";
@@ -8,6 +8,7 @@ import { type JournalLines, linesOf, readJournal } from "../../../src/edge/audit
 import { JournalWriter } from "../../../src/edge/audit/journal-writer.ts";
 import type { FromAuditor } from "../../../src/edge/audit/messages.ts";
 import { AuditReader } from "../../../src/edge/audit/reader.ts";
+import { verifyLog } from "../../../src/edge/audit/verify.ts";
 import { aFolder, aRecord } from "./support.ts";
 
 const all = Number.MAX_SAFE_INTEGER;
@@ -30,7 +31,7 @@ test("a journal that was cut at any byte yields exactly the whole lines before t
   for (let cut = bytes.length; cut >= 0; cut--) {
     truncateSync(journalFile(dir, 1), cut);
     const whole = ends.filter((end) => end <= cut).length;
-    const read = readJournal(dir, 1, 0, all, 100);
+    const read = readJournal(dir, 1, 0, all);
     expect(taken(read)).toEqual({ lines: lines.slice(0, whole), next: whole === 0 ? 0 : ends[whole - 1] });
   }
 });
@@ -42,7 +43,7 @@ test("records longer than a read come whole", () => {
   writeFileSync(journalFile(dir, 1), `a\n${long}\nb\n`);
   const seen: string[] = [];
   for (let at = 0; ; ) {
-    const read = readJournal(dir, 1, at, all, 100);
+    const read = readJournal(dir, 1, at, all);
     if (read === null || read.next === at) break;
     seen.push(...linesOf(read));
     at = read.next;
@@ -59,7 +60,7 @@ test("the writer rotates, and starts a new file after those of an earlier run", 
   expect(writer.position).toEqual({ file: 2, end: 5 });
   writer.probe();
   writer.close();
-  expect(taken(readJournal(dir, 2, 0, all, 10))).toEqual({ lines: ["next"], next: 5 });
+  expect(taken(readJournal(dir, 2, 0, all))).toEqual({ lines: ["next"], next: 5 });
   expect(new JournalWriter(dir, 10, 7).position).toEqual({ file: 8, end: 0 });
 });
 
@@ -88,4 +89,20 @@ test("what earlier runs left is taken in once: torn tails are dropped, a spoiled
   const paths = [...reader.oldest({})].map((s) => s.record.path ?? s.record.notes[0]);
   reader.close();
   expect(paths).toEqual(["/a", "/b", "/c", "journal-line-unreadable", "/d"]);
+});
+
+test("a line that our writer would write in another way is the record that it says, and one that nobody can write again is none", async () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir), { recursive: true });
+  const line = (path: string) => rowText(rowOf(aRecord({ path })));
+  const spaced = line("/spaced").replaceAll('","', '" , "');
+  const infinite = line("/infinite").replace(/^\[\d+/, "[1e999");
+  writeFileSync(journalFile(dir, 3), `${line("/a")}\n${spaced}\n${infinite}\n${line("/b")}\n`);
+  const said = await takeIn(dir);
+  expect(said.filter((m) => m.type === "warning")).toHaveLength(1);
+  const reader = new AuditReader(dir);
+  onTestFinished(() => reader.close());
+  const paths = [...reader.oldest({})].map((s) => s.record.path ?? s.record.notes[0]);
+  expect(paths).toEqual(["/a", "/spaced", "journal-line-unreadable", "/b"]);
+  expect(verifyLog(dir, reader, { key: null, head: null })).toMatchObject({ ok: true, records: 4 });
 });

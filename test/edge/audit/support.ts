@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { onTestFinished } from "vitest";
 import type { AuditRecord } from "../../../src/audit/record.ts";
 import { NO_BODY } from "../../../src/audit/record.ts";
+import { rowOf, rowText } from "../../../src/audit/row.ts";
 import type { AuditSinkOptions } from "../../../src/edge/audit/worker-sink.ts";
 import { newId } from "../../../src/shared/ids.ts";
 import type { Log } from "../../../src/shared/log.ts";
@@ -44,6 +45,10 @@ export function aRecord(changes: Partial<AuditRecord> = {}): AuditRecord {
     ...changes,
   };
 }
+
+/** The lines of the journal for these records. */
+export const linesFor = (...records: AuditRecord[]): Buffer =>
+  Buffer.from(records.map((record) => `${rowText(rowOf(record))}\n`).join(""));
 
 /** A folder of its own, removed at the end of the test. */
 export function aFolder(): string {

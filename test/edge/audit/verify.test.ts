@@ -3,17 +3,17 @@ import { appendFileSync, readFileSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import type { ChainPoint } from "../../../src/audit/hash-chain.ts";
-import { Packer, unpack } from "../../../src/audit/packed.ts";
-import { AT, entryOf, ROW_KEYS, type Row, type RowKey, rowOf, rowText } from "../../../src/audit/row.ts";
+import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folder.ts";
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
-import { lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
+import { countTo, lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
 import { AuditReader } from "../../../src/edge/audit/reader.ts";
 import { SCHEMA_VERSION } from "../../../src/edge/audit/schema.ts";
 import { signingKey } from "../../../src/edge/audit/signing-key.ts";
 import { AuditStore } from "../../../src/edge/audit/store.ts";
 import { newestHead, type Verification, verifyLog } from "../../../src/edge/audit/verify.ts";
-import { aFolder, aRecord } from "./support.ts";
+import { aFolder, aRecord, linesFor } from "./support.ts";
+import { tamper } from "./tamper.ts";
 
 /** A log of `count` records with a signed head after the first half and at the end. */
 function aLog(count: number): string {
@@ -22,11 +22,11 @@ function aLog(count: number): string {
   const store = new AuditStore(dir);
   const key = signingKey(dir);
   const records = Array.from({ length: count }, (_, i) =>
-    entryOf(aRecord({ at: 1_000 * i, path: `/${i + 1}`, host: `h${i}.example` })),
+    aRecord({ at: 1_000 * i, path: `/${i + 1}`, host: `h${i}.example` }),
   );
-  store.append(records.slice(0, count / 2), { file: 0, offset: 0 });
+  store.append(linesFor(...records.slice(0, count / 2)), { file: 0, offset: 0 });
   store.sign(1, key);
-  store.append(records.slice(count / 2), { file: 0, offset: 0 });
+  store.append(linesFor(...records.slice(count / 2)), { file: 0, offset: 0 });
   store.sign(2, key);
   store.close();
   return dir;
@@ -42,22 +42,6 @@ function verified(dir: string, head: ChainPoint | null = null): Verification {
   }
 }
 
-/** `edited(packed, key, value)` in SQL: a packed value changed by somebody who knows the format; the key `hash` too. */
-function edited(packed: unknown, key: unknown, value: unknown): Buffer {
-  const row: Row = new Array(ROW_KEYS.length).fill(null);
-  const hash = unpack(packed as Buffer, row);
-  if (key === "hash") return Buffer.from(new Packer().pack(row, value as string));
-  row[AT[key as RowKey]] = value as string;
-  return Buffer.from(new Packer().pack(row, hash));
-}
-
-function tamper(dir: string, work: (db: Db) => void): void {
-  const db = new Database(databaseFile(dir));
-  db.function("edited", edited);
-  work(db);
-  db.close();
-}
-
 const swap = (db: Db): void => {
   db.exec(
     "UPDATE records SET seq = -1 WHERE seq = 4; UPDATE records SET seq = 4 WHERE seq = 5; UPDATE records SET seq = 5 WHERE seq = -1",
@@ -65,15 +49,15 @@ const swap = (db: Db): void => {
 };
 
 test.each<[string, string, number, string | ((db: Db) => void)]>([
-  ["a changed path", "changed", 3, "UPDATE records SET path = '/other' WHERE seq = 3"],
-  ["a changed status", "changed", 10, "UPDATE records SET status = 500 WHERE seq = 10"],
+  ["a changed path", "changed", 3, "UPDATE records SET packed = edited(packed, 'path', '/other') WHERE seq = 3"],
+  ["a changed status", "changed", 10, "UPDATE records SET packed = edited(packed, 'status', 500) WHERE seq = 10"],
   [
     "a changed digest",
     "changed",
     2,
     `UPDATE records SET packed = edited(packed, 'sentSha', '${"0".repeat(64)}') WHERE seq = 2`,
   ],
-  ["a changed time", "changed", 7, "UPDATE records SET at = at + 1 WHERE seq = 7"],
+  ["a changed time", "changed", 7, "UPDATE records SET packed = edited(packed, 'at', 6001) WHERE seq = 7"],
   ["a changed word, which many records share", "changed", 1, "UPDATE words SET text = 'PUT' WHERE text = 'GET'"],
   ["a word that is gone", "changed", 6, "DELETE FROM words WHERE text = 'h5.example'"],
   [
@@ -83,7 +67,12 @@ test.each<[string, string, number, string | ((db: Db) => void)]>([
     `UPDATE records SET packed = edited(packed, 'hash', '${"0".repeat(64)}') WHERE seq = 8`,
   ],
   ["a changed id", "changed", 11, "UPDATE records SET packed = edited(packed, 'id', '01') WHERE seq = 11"],
-  ["bytes behind a record", "changed", 4, "UPDATE records SET packed = CAST(packed || x'00' AS BLOB) WHERE seq = 4"],
+  [
+    "a byte behind a run, where another record could stand",
+    "changed",
+    5,
+    "UPDATE records SET packed = CAST(packed || x'00' AS BLOB) WHERE seq = 4",
+  ],
   ["a record that is cut short", "changed", 5, "UPDATE records SET packed = substr(packed, 1, 60) WHERE seq = 5"],
   ["a last record with nothing in it", "changed", 12, "UPDATE records SET packed = x'' WHERE seq = 12"],
   ["a record that is text", "changed", 9, "UPDATE records SET packed = 'nothing' WHERE seq = 9"],
@@ -110,11 +99,34 @@ test.each<[string, string, number, string | ((db: Db) => void)]>([
     torn: 0,
     waiting: 0,
   });
-  tamper(dir, (db) => (typeof change === "string" ? db.exec(change) : change(db)));
+  tamper(dir, change);
   const { ok, problem } = verified(dir);
   expect(ok).toBe(false);
   if (kind === "head" && seq === 3) expect(problem?.kind).toMatch(/head|changed/);
   else expect(problem).toMatchObject({ kind, seq });
+});
+
+test.each<[string, number, string]>([
+  ["a byte that was changed", 9, "UPDATE records SET packed = turned(packed, 2.5) WHERE seq = 7"],
+  [
+    "a run that is cut short",
+    10,
+    "UPDATE records SET packed = substr(packed, 1, length(packed) * 7 / 12) WHERE seq = 7",
+  ],
+  ["a run with nothing in it", 1, "UPDATE records SET packed = x'' WHERE seq = 1"],
+])("verify names the record in its run: %s", (_name, seq, change) => {
+  const dir = aLog(12);
+  const db = new Database(databaseFile(dir));
+  expect(db.prepare("SELECT seq FROM records").pluck().all()).toEqual([1, 7]);
+  db.function("turned", (packed: unknown, record: unknown) => {
+    const bytes = Buffer.from(packed as Buffer);
+    const at = Math.floor((bytes.length / 6) * (record as number));
+    bytes[at] = (bytes[at] as number) ^ 1;
+    return bytes;
+  });
+  db.exec(change);
+  db.close();
+  expect(verified(dir).problem).toMatchObject({ kind: "changed", seq });
 });
 
 test("a head that was kept elsewhere shows a tail that was cut off with its heads, and a rewritten chain", () => {
@@ -124,7 +136,7 @@ test("a head that was kept elsewhere shows a tail that was cut off with its head
   reader.close();
   expect(verified(dir, kept).ok).toBe(true);
   expect(verified(dir, { ...kept, hash: "0".repeat(64) }).problem).toMatchObject({ kind: "changed", seq: 12 });
-  tamper(dir, (db) => db.exec("DELETE FROM records WHERE seq > 6; DELETE FROM heads WHERE seq > 6"));
+  tamper(dir, "DELETE FROM records WHERE seq > 6; DELETE FROM heads WHERE seq > 6");
   expect(verified(dir).ok).toBe(true);
   expect(verified(dir, kept).problem).toMatchObject({ kind: "cut-off", seq: 7 });
 });
@@ -144,12 +156,39 @@ test("pruning by age and by size leaves a chain that verifies, and new records g
   expect(left.records).toBeGreaterThan(200);
   pruneTo(db, 1_000, 7, key);
   const store = new AuditStore(dir);
-  store.append([entryOf(aRecord())], { file: 0, offset: 0 });
+  store.append(linesFor(aRecord()), { file: 0, offset: 0 });
   store.close();
   expect(verified(dir)).toMatchObject({ ok: true, records: 1, first: 1_001, prunedTo: 1_000 });
-  tamper(dir, (other) => other.exec("DELETE FROM records"));
-  tamper(dir, (other) => other.exec("UPDATE heads SET seq = 900"));
+  tamper(dir, "DELETE FROM records");
+  tamper(dir, "UPDATE heads SET seq = 900");
   expect(verified(dir).ok).toBe(false);
+});
+
+test("pruning may end anywhere in a run", () => {
+  const dir = aLog(300);
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  const key = signingKey(dir);
+  for (const last of [1, 2, 127, 128, 129, 150, 299]) {
+    const left = countTo(db, last);
+    expect(lastBefore(db, 1_000 * last)).toBe(last);
+    expect(pruneTo(db, last, 5, key)).toBe(left);
+    expect(countTo(db, last)).toBe(0);
+    expect(verified(dir)).toMatchObject({ ok: true, records: 300 - last, first: last + 1, prunedTo: last });
+  }
+  expect(pruneTo(db, 299, 5, key)).toBe(0);
+  expect(lastBefore(db, 0)).toBe(299);
+  expect(lastBefore(db, 1_000_000)).toBe(300);
+});
+
+test("records are packed together up to the end of their block", () => {
+  const dir = aLog(2_100);
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  const first = db.prepare<[], number>("SELECT seq FROM records ORDER BY seq").pluck().all();
+  expect(first.slice(0, 3)).toEqual([1, 129, 257]);
+  for (const block of [1_024, 2_048]) expect(first).toContain(block);
+  expect(first.length).toBeLessThan(25);
 });
 
 test("a torn tail of the journal is told apart from tampering", () => {
@@ -158,9 +197,9 @@ test("a torn tail of the journal is told apart from tampering", () => {
   expect(verified(dir)).toMatchObject({ ok: true, waiting: 1, torn: 8 });
 });
 
-test.each(["at = 1e300", "at = 'yesterday'", "at = -9e15"])("a record whose time is none is damaged: %s", (change) => {
+test.each([1e300, 9e15, -9e15])("a record whose time is none is damaged: %d", (at) => {
   const dir = aLog(3);
-  tamper(dir, (db) => db.exec(`UPDATE records SET ${change} WHERE seq = 2`));
+  tamper(dir, `UPDATE records SET packed = edited(packed, 'at', ${at}) WHERE seq = 2`);
   const reader = new AuditReader(dir);
   onTestFinished(() => reader.close());
   expect(() => [...reader.oldest({})]).toThrow(/record 2 of the audit log is damaged/);
@@ -169,14 +208,14 @@ test.each(["at = 1e300", "at = 'yesterday'", "at = -9e15"])("a record whose time
 
 test("a damaged record is named by a query, and does not keep the house from starting", () => {
   const dir = aLog(12);
-  tamper(dir, (db) => db.exec("UPDATE records SET packed = x'00' WHERE seq = 12"));
+  tamper(dir, "UPDATE records SET packed = x'00' WHERE seq = 12");
   const reader = new AuditReader(dir);
   onTestFinished(() => reader.close());
   expect(() => reader.newest({}, 1)).toThrow(/record 12 of the audit log is damaged/);
   expect(reader.newest({ path: "/7" }, 1)).toHaveLength(1);
   expect(reader.newest({ id: "01" }, 1)).toHaveLength(0);
   const store = new AuditStore(dir);
-  store.append([entryOf(aRecord())], { file: 0, offset: 0 });
+  store.append(linesFor(aRecord()), { file: 0, offset: 0 });
   store.close();
   expect(verified(dir).problem).toMatchObject({ kind: "changed", seq: 12 });
 });

@@ -23,11 +23,11 @@ const verified = (dir: string): Problem | null => {
 };
 
 const countIn = (dir: string): number => {
-  const db = new Database(databaseFile(dir), { readonly: true });
+  const reader = new AuditReader(dir);
   try {
-    return (db.prepare("SELECT count(*) AS n FROM records").get() as { n: number }).n;
+    return reader.totals({}).records;
   } finally {
-    db.close();
+    reader.close();
   }
 };
 
