@@ -293,7 +293,7 @@ afterAll(async () => {
   await rig.close();
 });
 
-describe("origins that fail", () => {
+describe.concurrent("origins that fail", () => {
   test.each(ORIGIN_FAULTS)("$name", async (fault) => {
     const { answer, origin } = outcomes.get(fault.name) as Outcome;
     const found = await rig.house.recordsWhere((r) => r.port === origin.port, 2);
@@ -463,7 +463,7 @@ const CLIENT_FAULTS: readonly ClientFault[] = [
   },
 ];
 
-describe("clients that fail", () => {
+describe.concurrent("clients that fail", () => {
   test.each(CLIENT_FAULTS)("$name", async ({ name, path, act, post, record, whole }) => {
     const own = `${path}/${encodeURIComponent(name)}`;
     const session = await sessionThrough(rig.house.port, `127.0.0.1:${clientsOrigin.port}`, rig.house.ca);
