@@ -40,6 +40,8 @@ export class H2ClientStream implements ClientSide, Guarded {
   private last: Buffer | null = null;
   private over = false;
   private aborted = false;
+  /** The reset is ours, and waits to leave; otherwise what is closed was reset by the client. */
+  private resetByUs = false;
   private toSend: Fields | null = null;
   /** It is listened for `drain`, which most streams never need. */
   private drains = false;
@@ -199,6 +201,8 @@ export class H2ClientStream implements ClientSide, Guarded {
     this.toSend = trailers;
     this.last = null;
     if (stream.destroyed || stream.closed) return;
+    // node:http2 keeps a stream until its content was read.
+    if (!this.requestEnded && this.length !== 0) this.stopRequest();
     if (this.pending !== null) this.sendHead(last === null && trailers === null, trailers !== null);
     if (stream.writableEnded) return;
     if (last !== null) stream.end(last);
@@ -211,7 +215,13 @@ export class H2ClientStream implements ClientSide, Guarded {
     this.pending = null;
     this.last = null;
     const gone = this.relay?.x.failure?.reason === "client-gone";
-    if (!this.stream.closed) this.stream.close(gone ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+    this.reset(gone ? NGHTTP2_CANCEL : NGHTTP2_INTERNAL_ERROR);
+  }
+
+  private reset(code: number): void {
+    if (this.stream.closed) return;
+    this.resetByUs = true;
+    this.stream.close(code);
   }
 
   takeSocket(): RawConnection | null {
@@ -221,13 +231,18 @@ export class H2ClientStream implements ClientSide, Guarded {
   /** The session's deadline came round at `now`. False: the client does not even take the end of the stream. */
   poll(now: number): boolean {
     const { stream, relay } = this;
+    // After RST_STREAM(NO_ERROR) node:http2 would wait until everything was read and written.
+    if (stream.closed && !this.resetByUs) {
+      stream.destroy();
+      return true;
+    }
     if (!this.over) {
       relay?.poll();
       return true;
     }
     // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1). It is out when END_STREAM is,
     // which may wait behind another stream's content; RST_STREAM would overtake it.
-    if (stream.writableFinished && !stream.closed && stream.state.localClose === 1) stream.close(NGHTTP2_NO_ERROR);
+    if (stream.writableFinished && !stream.closed && stream.state.localClose === 1) this.reset(NGHTTP2_NO_ERROR);
     if (stream.writableLength !== this.left) {
       this.left = stream.writableLength;
       this.leftSince = now;
@@ -235,7 +250,7 @@ export class H2ClientStream implements ClientSide, Guarded {
     if (relay === null || now - this.leftSince <= idleLimit(relay)) return true;
     if (stream.closed) return false;
     this.leftSince = now;
-    stream.close(NGHTTP2_CANCEL);
+    this.reset(NGHTTP2_CANCEL);
     return true;
   }
 

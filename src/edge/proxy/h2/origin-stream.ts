@@ -123,9 +123,18 @@ export class H2OriginStream implements OriginSide, Guarded {
 
   abort(): void {
     this.events = null;
-    if (this.stream.closed) return;
-    this.stream.close(NGHTTP2_CANCEL);
-    this.home.streamReset(this);
+    this.giveUp();
+  }
+
+  /** Ends what is left of the stream. Of one that is closed already, node:http2 would wait until all of it was read and written. */
+  private giveUp(): void {
+    const { stream } = this;
+    if (stream.destroyed) return;
+    if (stream.closed) stream.destroy();
+    else {
+      stream.close(NGHTTP2_CANCEL);
+      this.home.streamReset(this);
+    }
   }
 
   // ---- the response ---------------------------------------------------------------------------------------------------
@@ -182,15 +191,21 @@ export class H2OriginStream implements OriginSide, Guarded {
 
   private ended(): void {
     const { events, stream } = this;
-    if (events === null || !this.headSeen) return;
-    const allCame = this.length !== null && this.received === this.length;
-    // RST_STREAM(NO_ERROR) in the place of END_STREAM ends a response of which every declared byte came: node:http2 servers
-    // that do not read the request send it (RFC 9113 section 8.1). Without a length nothing says that it is whole.
-    if (this.length === null ? !isWhole(stream) : !allCame) return;
-    this.events = null;
-    // The answer is complete and the rest of the request is of no use.
-    if (!this.requestEnded && !stream.closed) stream.close(NGHTTP2_NO_ERROR);
-    events.responseEnd(this.trailers);
+    if (events === null) return;
+    if (this.isComplete) {
+      this.events = null;
+      // The rest of the request is of no use, also where the origin never gives it room.
+      if (!stream.writableFinished) this.giveUp();
+      events.responseEnd(this.trailers);
+    } else if (stream.closed) this.giveUp();
+  }
+
+  /**
+   * RST_STREAM(NO_ERROR) in the place of END_STREAM ends a response of which every declared byte came: node:http2 servers
+   * that do not read the request send it (RFC 9113 section 8.1). Without a length nothing says that it is whole.
+   */
+  private get isComplete(): boolean {
+    return this.headSeen && (this.length === null ? isWhole(this.stream) : this.received === this.length);
   }
 
   pauseResponse(): void {
