@@ -139,7 +139,7 @@ const limits: Case[] = [
       const before = client.text.length;
       for (let i = 0; i < 40 && client.ending === "open" && client.text.length === before; i++) {
         client.send(bytes[i] as string);
-        await wait(80);
+        await wait(150);
       }
     },
     statuses: [408],
@@ -166,15 +166,15 @@ describe("limits", () => {
     scene = await startScene(({ plain, secure }) => {
       const at = (path: string): string => `["http://${HOST}:${plain}${path}", "https://${HOST}:${secure}${path}"]`;
       return {
-        policy: `server: { header-timeout: 1500ms, connections-per-client: 3 }
-defaults: { action: allow, limits: { idle: 2s } }
+        policy: `server: { header-timeout: 4s, connections-per-client: 3 }
+defaults: { action: allow, limits: { idle: 4s } }
 network: { allow: [127.0.0.0/8] }
 rules:
   - { id: limited, allow: ${at("/limited/**")}, limits: { request: 100B, response: 200B, headers: 1KiB } }
 `,
       };
     });
-    for (const each of await playAll(scene, limits, 60)) played.set(each.title, each);
+    for (const each of await playAll(scene, limits)) played.set(each.title, each);
   });
   afterAll(() => scene.close());
 

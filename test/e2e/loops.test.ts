@@ -43,7 +43,7 @@ rules:
     );
     const listen = `127.0.0.1:${ports[i]}`;
     const flags = { listen, admin: "127.0.0.1:0", data: join(dir, "data"), ca: join(dir, "ca"), logLevel: "error" };
-    const resolver = { servers: [own.server], deadline: 1_500 };
+    const resolver = { servers: [own.server], deadline: 3_000 };
     const house = await startHouse({ configFiles: [join(dir, "policy.yaml")], flags, env: process.env, resolver });
     houses.unshift(new TestHouse(dir, house));
     roots = readFileSync(house.facts.caFile, "utf8");

@@ -251,8 +251,8 @@ describe("malformed and unusual origins", () => {
   let scene: Scene;
   const played = new Map<string, Played>();
   beforeAll(async () => {
-    scene = await startScene({ policy: OPEN_POLICY.replace("}", ", limits: { idle: 1500ms, total: 3s } }") });
-    for (const each of await playAll(scene, cases, 60)) played.set(each.title, each);
+    scene = await startScene({ policy: OPEN_POLICY.replace("}", ", limits: { idle: 4s, total: 7s } }") });
+    for (const each of await playAll(scene, cases)) played.set(each.title, each);
   });
   afterAll(() => scene.close());
 

@@ -318,14 +318,14 @@ describe("requests", () => {
     scene = await startScene(({ plain, secure }) => {
       const at = (path: string): string => `["http://${HOST}:${plain}${path}", "https://${HOST}:${secure}${path}"]`;
       return {
-        policy: `defaults: { action: allow, limits: { idle: 3s } }
+        policy: `defaults: { action: allow, limits: { idle: 5s } }
 network: { allow: [127.0.0.0/8] }
 rules:
   - { id: denied, deny: ${at("/denied")} }
 `,
       };
     });
-    for (const each of await playAll(scene, cases, 60)) played.set(each.title, each);
+    for (const each of await playAll(scene, cases)) played.set(each.title, each);
   });
   afterAll(() => scene.close());
 

@@ -181,7 +181,7 @@ export const startSceneHouse = (made: SceneOptions, originCa: TestCa, dns: TestD
     policy: made.policy ?? OPEN_POLICY,
     roots: originCa.cert,
     env: made.env ?? {},
-    resolver: { servers: [dns.server], deadline: 1_500 },
+    resolver: { servers: [dns.server], deadline: 3_000 },
   });
 
 // ---- tables -----------------------------------------------------------------------------------------------------------
@@ -239,7 +239,7 @@ export const request = (at: At, fields = "", method = "GET", body = ""): string 
   `${method} ${at.target} HTTP/1.1\r\nHost: ${at.host}\r\n${fields}\r\n${body}`;
 
 /** Plays every case on every way it applies to, at once, and gives each what the log and the origins say of it. */
-export async function playAll(scene: Scene, cases: readonly Case[], together = 40): Promise<Played[]> {
+export async function playAll(scene: Scene, cases: readonly Case[], together = 24): Promise<Played[]> {
   const played: Played[] = [];
   const todo = cases.flatMap((row, n) => (row.ways ?? WAYS).map((way) => ({ row, way, n })));
   const worker = async (): Promise<void> => {

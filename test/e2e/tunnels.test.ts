@@ -26,15 +26,15 @@ beforeAll(async () => {
   };
   greeter = await startRawOrigin(echo, { greet: true });
   scene = await startScene(({ secure }) => ({
-    policy: `server: { header-timeout: 2s }
+    policy: `server: { header-timeout: 4s }
 defaults: { action: deny }
 network: { allow: [127.0.0.0/8] }
 rules:
   - { id: pinned, allow: ["pin.test:${secure}", "127.0.0.1:${secure}"], tunnel: { reason: pins } }
   - { id: small, allow: ["small.test:${secure}", "small.test:${greeter.port}"], tunnel: { reason: small, bytes-out: 1000B, without-sni: allow } }
   - { id: inwards, allow: ["in.test:${secure}"], tunnel: { reason: in, bytes-in: 5000B } }
-  - { id: brief, allow: ["brief.test:${secure}"], tunnel: { reason: brief, total: 1s } }
-  - { id: idle, allow: ["idle.test:${secure}"], tunnel: { reason: idle, idle: 1s } }
+  - { id: brief, allow: ["brief.test:${secure}"], tunnel: { reason: brief, total: 3s } }
+  - { id: idle, allow: ["idle.test:${secure}"], tunnel: { reason: idle, idle: 3s } }
   - { id: any, allow: ["any.test:${greeter.port}", "any.test:${secure}"], tunnel: { reason: any, without-sni: allow } }
   - { id: opened, allow: ["o.test:${secure}", "o.test:${greeter.port}"] }
 `,
@@ -252,7 +252,7 @@ describe("neither TLS nor HTTP inside an opened CONNECT", () => {
     ["the server speaks first", false],
   ])("`opaque: tunnel`: %s", async (_name, first) => {
     const own = await startScene({
-      policy: `server: { opaque: tunnel, header-timeout: 1s }
+      policy: `server: { opaque: tunnel, header-timeout: 2s }
 defaults: { action: allow }
 network: { allow: [127.0.0.0/8] }
 `,

@@ -101,10 +101,14 @@ export async function blackHole(): Promise<{ readonly port: number; close(): Pro
     });`;
   const worker = new Worker(program, { eval: true });
   const [port] = (await once(worker, "message")) as [number];
-  const fill = Array.from({ length: 6 }, () => net.connect({ port, host: "127.0.0.1" }).on("error", () => {}));
-  // The queue takes one more than it was made for.
-  for (const end = Date.now() + PATIENCE; fill.filter((socket) => !socket.connecting).length < 2; await wait(5))
+  const fill: Socket[] = [];
+  for (const end = Date.now() + PATIENCE; ; ) {
+    const socket = net.connect({ port, host: "127.0.0.1" }).on("error", () => {});
+    fill.push(socket);
+    await wait(300);
+    if (socket.connecting) break;
     if (Date.now() > end) throw new Error("the queue of connections does not fill");
+  }
   return {
     port,
     close: async () => {

@@ -108,7 +108,7 @@ beforeAll(async () => {
   secure = await startOrigin(script, originCa.leaf("o.test"));
   rig = await startRig({
     originCa,
-    policy: `server: { header-timeout: 2s, idle-timeout: 5s, connect-timeout: 1s }
+    policy: `server: { header-timeout: 3s, idle-timeout: 5s, connect-timeout: 2s }
 defaults: { action: allow, limits: { idle: 2s, total: 8s } }
 network: { allow: [127.0.0.0/8] }
 `,
