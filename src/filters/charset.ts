@@ -3,11 +3,15 @@ import { ByteWindow } from "./byte-window.ts";
 
 type Decoder = InstanceType<typeof TextDecoder>;
 
-/** The charset of a Content-Type in lower case, or null where it names none (RFC 9110 section 8.3.2). */
-export function charsetOf(contentType: string | null): string | null {
-  const found = contentType === null ? null : /;\s*charset\s*=\s*(?:"([^"]*)"|([^;\s]+))/i.exec(contentType);
-  const name = (found?.[1] ?? found?.[2] ?? "").trim().toLowerCase();
-  return name === "" ? null : name;
+/**
+ * The charset of Content-Type values in lower case, or null where they name none (RFC 9110 section 8.3.2). Where they name several,
+ * or one in a quoted text, nobody knows which one a reader takes: the names together, which no decoder knows.
+ */
+export function charsetOf(contentTypes: readonly string[]): string | null {
+  const found = contentTypes.flatMap((type) => [...type.matchAll(/;\s*charset\s*=\s*(?:"([^"]*)"|([^;,\s]+))/gi)]);
+  const names = new Set(found.map((one) => (one[1] ?? one[2] ?? "").trim().toLowerCase()));
+  names.delete("");
+  return names.size === 0 ? null : [...names].join(" and ");
 }
 
 /** True when text in it can be searched as it is. */

@@ -16,6 +16,8 @@ export interface Decoder {
 }
 
 export interface Decoders {
+  /** More codings on one content cannot be undone. */
+  readonly most: number;
   /** True for a coding, in lower case, that can be undone. */
   knows(coding: string): boolean;
   /** A decoder for codings in the order in which they were applied. `out` gets borrowed bytes. */

@@ -2,7 +2,7 @@
 // percent-encoding undone once and twice.
 import type { Fields } from "../http/fields.ts";
 import type { TextRule } from "./content-plan.ts";
-import { percentDecoded } from "./percent.ts";
+import { percentDecoded, percentDecodedBytes } from "./percent.ts";
 
 /** Fields hold bytes, one a character. */
 const bytesOf = (text: string): Buffer => Buffer.from(text, /[^\0-\xff]/.test(text) ? "utf8" : "latin1");
@@ -12,14 +12,16 @@ function found(rule: TextRule, bytes: Buffer): boolean {
   return rule.matcher.matches?.(bytes) ?? rule.matcher.find(bytes, 0, bytes.length) !== null;
 }
 
-/** The text itself and what its escapes stand for. */
+/** The text itself and what its escapes stand for; bytes beyond ASCII also as what they are in ISO 8859-1. */
 function readings(text: string, plus: boolean): Buffer[] {
   const all = [bytesOf(text)];
-  const once = percentDecoded(text, plus);
-  if (once === text) return all;
-  all.push(Buffer.from(once, "utf8"));
-  const twice = percentDecoded(once, plus);
-  if (twice !== once) all.push(Buffer.from(twice, "utf8"));
+  for (let depth = 0; depth < 2; depth++) {
+    const last = all[depth] as Buffer;
+    const undone = percentDecodedBytes(last, plus);
+    if (undone === last || undone.equals(last)) break;
+    all.push(undone);
+  }
+  if (/[\x80-\xff]/.test(text)) all.push(percentDecodedBytes(Buffer.from(text, "utf8"), plus));
   return all;
 }
 

@@ -1,20 +1,22 @@
 // Percent-encoding as a reader undoes it (RFC 3986 section 2.1): what is not a valid escape stays.
 
 /** The text with its escapes undone, byte for byte, read as UTF-8; `plus`: "+" is a space, as in forms and queries. */
-export function percentDecoded(text: string, plus: boolean): string {
-  const spaced = plus ? text.replaceAll("+", " ") : text;
-  if (!spaced.includes("%")) return spaced;
-  const bytes = Buffer.from(spaced, "utf8");
+export const percentDecoded = (text: string, plus: boolean): string =>
+  percentDecodedBytes(Buffer.from(text, "utf8"), plus).toString("utf8");
+
+/** The same for bytes; they themselves where there is no escape. */
+export function percentDecodedBytes(bytes: Buffer, plus: boolean): Buffer {
+  if (!bytes.includes("%") && !(plus && bytes.includes("+"))) return bytes;
+  const out = Buffer.allocUnsafe(bytes.length);
   let kept = 0;
   for (let i = 0; i < bytes.length; i++) {
-    const high = bytes[i] === 0x25 ? hex(bytes[i + 1]) : -1;
+    const byte = bytes[i] as number;
+    const high = byte === 0x25 ? hex(bytes[i + 1]) : -1;
     const low = high >= 0 ? hex(bytes[i + 2]) : -1;
-    if (low >= 0) {
-      bytes[kept++] = high * 16 + low;
-      i += 2;
-    } else bytes[kept++] = bytes[i] as number;
+    if (low >= 0) i += 2;
+    out[kept++] = low >= 0 ? high * 16 + low : plus && byte === 0x2b ? 0x20 : byte;
   }
-  return bytes.toString("utf8", 0, kept);
+  return out.subarray(0, kept);
 }
 
 function hex(byte: number | undefined): number {

@@ -12,6 +12,8 @@ export interface MessageFilter {
    * message may go on then.
    */
   take(message: Uint8Array): Uint8Array;
+  /** Looks at the data of a ping, a pong or a close frame. Throws ProxyError `content-blocked`; nothing of it is replaced. */
+  control(data: Uint8Array): void;
 }
 
 /** The filter of the exchange's rules for bodies, or null where no rule looks at this direction. */
@@ -42,6 +44,17 @@ class Messages implements MessageFilter {
     const pieces: Buffer[] = [];
     inspection.emit((bytes) => pieces.push(Buffer.from(bytes)));
     return Buffer.concat(pieces);
+  }
+
+  control(data: Uint8Array): void {
+    const text = Buffer.from(data.buffer, data.byteOffset, data.length);
+    for (const rule of this.#side.rules.body)
+      if (
+        text.length > 0 &&
+        rule.matcher.find(text, 0, text.length) !== null &&
+        this.#side.matched(rule, "control frames")
+      )
+        throw this.#side.blocked(rule, "control frames");
   }
 
   #lookAcross(message: Uint8Array): void {

@@ -89,14 +89,25 @@ export class ContentSide {
   }
 }
 
-/** What signs this request, so that a change would break it: AWS Signature 4, RFC 9421, RFC 9530. */
+/** Ways to sign a request in its Authorization field: AWS 4 and 2, Google, Azure, HTTP Signatures (draft-cavage), OAuth 1.0. */
+const SIGNING: readonly [RegExp, string][] = [
+  [/^\s*AWS(?:4-|\s)/i, "AWS Signature"],
+  [/^\s*GOOG4-/i, "Google's signature"],
+  [/^\s*SharedKey(?:Lite)?\s/i, "Azure's Shared Key"],
+  [/^\s*Signature\s/i, "HTTP Signatures"],
+  [/^\s*OAuth\s.*oauth_signature/i, "OAuth 1.0"],
+];
+
+/** What signs this request, or says what its content is, so that a change would break it (RFC 9421, RFC 9530, and others). */
 export function signatureOf(fields: Fields, path: string): string | null {
   for (let i = 0; i < fields.length; i += 2) {
     const name = (fields[i] as string).toLowerCase();
-    if (name === "authorization" && /^\s*AWS4-/i.test(fields[i + 1] as string)) return "it is signed (AWS Signature)";
+    const scheme =
+      name === "authorization" ? SIGNING.find(([begins]) => begins.test(fields[i + 1] as string)) : undefined;
+    if (scheme !== undefined) return `it is signed (${scheme[1]})`;
     if (name === "x-amz-content-sha256") return "it is signed (AWS Signature)";
     if (name === "signature" || name === "signature-input") return "it is signed (HTTP Message Signatures)";
     if (name === "content-digest") return "it carries a digest of its content";
   }
-  return /[?&]x-amz-signature=/i.test(path) ? "it is signed (AWS Signature)" : null;
+  return /[?&](?:x-amz-signature|x-goog-signature|oauth_signature)=/i.test(path) ? "it is signed, in the query" : null;
 }

@@ -21,14 +21,19 @@ import { CodedStep } from "./content-coded-step.ts";
 import { inspectionOf } from "./content-messages.ts";
 import { PlainStep, type StepJob } from "./content-plain-step.ts";
 import { ContentSide } from "./content-side.ts";
+import { TrailersStep } from "./content-trailers-step.ts";
 
 export interface ContentStageOptions {
   readonly decoders: Decoders;
 }
 
 /** What is said about bytes that may have been changed (RFC 9110 section 8.8.3, RFC 9530, RFC 3230, RFC 9421). */
-const ABOUT_BYTES = ["digest", "content-md5", "repr-digest", "content-digest"];
+const ABOUT_BYTES = ["digest", "content-md5", "repr-digest", "content-digest", "x-goog-hash", "x-ms-blob-content-md5"];
 const ABOUT_RESPONSE_BYTES = [...ABOUT_BYTES, "etag", "accept-ranges", "signature", "signature-input"];
+/** Each checksum that S3 knows has a field of its own. */
+const CHECKSUM = /^x-amz-checksum-/i;
+/** Calls and messages of these protocols are compressed one by one, inside the content. */
+const INNER_CODINGS = ["grpc-encoding", "connect-content-encoding"];
 
 /** The stage. It stands after the one that edits fields, whose values it does not look at: they are the operator's. */
 export function contentStage({ decoders }: ContentStageOptions): Stage {
@@ -50,23 +55,30 @@ export function contentStage({ decoders }: ContentStageOptions): Stage {
       for (const rule of plan.response.head)
         if (rule.matcher.matches({ path: x.received.path, fields: response.fields, hasContent }))
           side.matched(rule, "head");
+      scanPhrase(side, response);
       scanFields(side, response.fields, "fields");
       return null;
     },
     onInterim(x: Exchange, interim: ResponseHead): void {
       const plan = planOf(x);
-      if (plan !== null && plan.response.fields.length > 0)
-        scanFields(new ContentSide(x, plan, "response"), interim.fields, "fields");
+      if (plan === null || plan.response.fields.length === 0) return;
+      const side = new ContentSide(x, plan, "response");
+      scanPhrase(side, interim);
+      scanFields(side, interim.fields, "fields");
     },
     requestStep(x: Exchange): StepPlan | null {
       const plan = planOf(x);
-      if (plan === null || plan.request.body.length === 0 || x.requestLength === 0) return null;
-      return stepPlan(new ContentSide(x, plan, "request"), x.forward.fields, decoders);
+      if (plan === null || x.requestLength === 0) return null;
+      const side = new ContentSide(x, plan, "request");
+      if (plan.request.body.length > 0) return stepPlan(side, x.forward.fields, decoders);
+      // With a length there are no trailers, but in HTTP/2.
+      return x.requestLength < 0 || x.received.version === "2" ? trailersPlan(side) : null;
     },
     responseStep(x: Exchange, response: ResponseHead): StepPlan | null {
       const plan = planOf(x);
-      if (plan === null || plan.response.body.length === 0 || x.received.method === "HEAD") return null;
+      if (plan === null || x.received.method === "HEAD") return null;
       const side = new ContentSide(x, plan, "response");
+      if (plan.response.body.length === 0) return trailersPlan(side);
       if (response.status === 206) side.unscannable("it is a part of something larger (206)");
       return stepPlan(side, response.fields, decoders);
     },
@@ -96,7 +108,8 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
   const codings = codingsOf(allValues(forward.fields, "content-encoding"));
   // Refused before the origin is asked; what may pass is noted when the body begins.
   if (side.strict) {
-    if (!codings.every((c) => decoders.knows(c))) side.unscannable("its coding is unknown", side.undecodable);
+    const why = unreadable(codings, forward.fields, decoders);
+    if (why !== null) side.unscannable(why, side.undecodable);
     if (codings.length === 0 && x.requestLength > plan.scanLimit)
       side.unscannable(`it has more than ${plan.scanLimit} bytes, the scan limit`);
   }
@@ -147,6 +160,12 @@ function scanFields(side: ContentSide, fields: Fields, place: string): void {
   }
 }
 
+/** The words beside the status, which are the origin's. They cannot be replaced. */
+function scanPhrase(side: ContentSide, { phrase }: ResponseHead): void {
+  for (const rule of side.rules.fields)
+    if (matchesText(rule, phrase, false) && side.matched(rule, "status line")) throw side.blocked(rule, "status line");
+}
+
 /** A response that will be inspected must come whole and in a coding that can be undone (RFC 9110 sections 12.5.3, 14.2). */
 function askForReadable(x: Exchange, decoders: Decoders): void {
   const fields = x.forward.fields;
@@ -162,33 +181,57 @@ function askForReadable(x: Exchange, decoders: Decoders): void {
   if (kept.length < items.length) setField(fields, "accept-encoding", kept.length > 0 ? kept.join(", ") : "identity");
 }
 
+/** Why content with these codings and fields cannot be looked at, or null. */
+function unreadable(codings: readonly string[], fields: Fields, decoders: Decoders): string | null {
+  if (codings.length > decoders.most) return "it has too many codings";
+  if (!codings.every((c) => decoders.knows(c))) return "its coding is unknown";
+  const inner = INNER_CODINGS.flatMap((name) => codingsOf(allValues(fields, name)));
+  return inner.length > 0 ? "its messages are compressed" : null;
+}
+
+/** Nothing but trailers is looked at. */
+function trailersPlan(side: ContentSide): StepPlan | null {
+  if (side.rules.fields.length === 0) return null;
+  return { resizes: false, open: (next) => new TrailersStep(next, (trailers) => scannedTrailers(side, trailers)) };
+}
+
+function scannedTrailers(side: ContentSide, trailers: Fields): Fields {
+  const edited = trailers.slice();
+  scanFields(side, edited, "trailers");
+  return edited;
+}
+
 function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPlan | null {
   const { rules } = side;
   const codings = codingsOf(allValues(fields, "content-encoding"));
-  if (!codings.every((c) => decoders.knows(c))) {
-    side.unscannable("its coding is unknown", side.undecodable);
-    return null;
+  const why = unreadable(codings, fields, decoders);
+  if (why !== null) {
+    side.unscannable(why, side.undecodable);
+    return trailersPlan(side);
   }
   const type = firstValue(fields, "content-type");
+  const charset = charsetOf(allValues(fields, "content-type"));
   const events = side.direction === "response" && type !== null && mediaTypeOf(type) === "text/event-stream";
   const actions = rules.body.map((rule) => side.act(rule));
   const edits = actions.includes("redact");
   const holdsHead = !events && actions.some((action) => action !== "report");
-  if (edits && !holdsHead) dropChanged(side, fields, codings.length > 0);
+  let changed = edits && !holdsHead;
+  if (changed) dropChanged(side, fields, codings.length > 0);
   return {
     resizes: edits,
     open(next: BodyNext) {
       const job: StepJob = {
         side,
-        inspection: inspectionOf(side, events ? "event" : "body", charsetOf(type)),
+        inspection: inspectionOf(side, events ? "event" : "body", charset),
         holdsHead,
         edits,
         adapt: (decoded) => {
+          changed = true;
           if (holdsHead) dropChanged(side, fields, decoded);
         },
         trailers: (trailers) => {
-          const edited = trailers.slice();
-          scanFields(side, edited, "trailers");
+          const edited = scannedTrailers(side, trailers);
+          if (changed || job.inspection.changed) dropChanged(side, edited, false);
           return edited;
         },
       };
@@ -201,4 +244,5 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
 function dropChanged(side: ContentSide, fields: Fields, decoded: boolean): void {
   if (decoded) removeField(fields, "content-encoding");
   for (const name of side.direction === "request" ? ABOUT_BYTES : ABOUT_RESPONSE_BYTES) removeField(fields, name);
+  for (let i = fields.length - 2; i >= 0; i -= 2) if (CHECKSUM.test(fields[i] as string)) fields.splice(i, 2);
 }

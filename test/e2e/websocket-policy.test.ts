@@ -160,6 +160,30 @@ describe.each(PATHS)("%s", (path) => {
     }
   });
 
+  test("what a rule blocks does not go on in a ping, a pong or a close frame either", async () => {
+    const ways: ((socket: Awaited<ReturnType<typeof wsClient>>["socket"]) => void)[] = [
+      (socket) => socket.ping("malicious_pattern"),
+      (socket) => socket.pong("s3cr3t%2Dvalue-of-the-operator"),
+      (socket) => socket.close(4000, "malicious_pattern"),
+    ];
+    for (const send of ways) {
+      const where = target("filtered");
+      const client = await wsClient(path, house, origin.port, where);
+      const there = origin.sockets.at(-1) as WsOrigin["sockets"][number];
+      const got: string[] = [];
+      for (const kind of ["ping", "pong"] as const) there.on(kind, (data) => got.push(String(data)));
+      const closed = new Promise<[number, string]>((resolve) =>
+        there.on("close", (c, text) => resolve([c, String(text)])),
+      );
+      send(client.socket);
+      const [code, reason] = await closed;
+      expect([code, got]).toEqual([1008, []]);
+      expect(reason).toContain("content-blocked");
+      expect(await upgradeOf(where)).toMatchObject({ decision: "deny", rule: "filtered", reason: "content-blocked" });
+      client.socket.terminate();
+    }
+  });
+
   test("redact changes messages both ways; bodies are recorded where a rule says so", async () => {
     const where = target("filtered");
     const client = await wsClient(path, house, origin.port, where);

@@ -83,6 +83,17 @@ describe("messages", () => {
     expect(contentMessages(exchange({ rules: [{ block: { text: "x", in: "query" } }] }), "request")).toBe(null);
   });
 
+  it("are not slipped in pings, pongs and close frames", () => {
+    const control = (setup: Setup, text: string) => contentMessages(exchange(setup), "request")?.control(Buffer.from(text));
+    expect(() => control({ rules: [block] }, `a ${KEYWORD}`)).toThrow(/control frames/);
+    expect(() => control({ rules: [redact] }, "1 123-45-6789 2")).toThrow(/control frames/);
+    control({ rules: [block, redact] }, "");
+    control({ rules: [block, redact] }, "hello");
+    const x = exchange({ rules: [{ report: { text: KEYWORD } }] });
+    contentMessages(x, "request")?.control(Buffer.from(KEYWORD));
+    expect(x.notes).toEqual(["content-reported:r1:content[0]:request"]);
+  });
+
   it("do not pile up", () => {
     const filter = contentMessages(exchange({ rules: [block, redact] }), "request");
     const message = Buffer.alloc(65536, "x");

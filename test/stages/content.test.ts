@@ -144,6 +144,12 @@ describe("requests are decided by their head before anything is dialled", () => 
     ["SigV4 in the query", [], "/?X-Amz-Signature=1"],
     ["HTTP signatures", ["Signature-Input", "s=()"], "/"],
     ["a content digest", ["Content-Digest", "sha-256=:x:"], "/"],
+    ["SigV2", ["Authorization", "AWS AKID:c2ln"], "/"],
+    ["draft-cavage", ["Authorization", 'Signature keyId="a",signature="b"'], "/"],
+    ["OAuth 1.0", ["Authorization", 'OAuth realm="a", oauth_signature="b"'], "/"],
+    ["Azure's Shared Key", ["Authorization", "SharedKey account:c2ln"], "/"],
+    ["Google's signature", ["Authorization", "GOOG4-RSA-SHA256 Credential=a"], "/"],
+    ["Google's signature in the query", [], "/?x=1&X-Goog-Signature=1"],
   ];
   it.each(signed)("refuses to change a request with %s", async (_, fields, path) => {
     const head = refusal(() => request({ rules: [redact], path, fields: [...fields, "x", "123-45-6789"] }));
@@ -156,12 +162,40 @@ describe("requests are decided by their head before anything is dialled", () => 
     expect(clean.x.forward.fields).toEqual(fields);
   });
 
+  it("finds what is partly escaped beside bytes that are not ASCII", () => {
+    const raw = Buffer.from("grün_pattern").toString("latin1");
+    for (const value of [raw, raw.replace("_", "%5F"), "gr\xfcn_pattern", "gr\xfcn%5Fpattern", "gr%C3%BCn%5fpattern"])
+      expect(
+        refusal(() => request({ rules: [{ block: { text: "grün_pattern" } }], fields: ["x", value] })).reason,
+      ).toBe("content-blocked");
+  });
+
+  it.each([
+    ["messages that gRPC compressed", ["content-type", "application/grpc", "grpc-encoding", "gzip"]],
+    ["messages that Connect compressed", ["connect-content-encoding", "br"]],
+    ["more codings than anybody stacks", ["content-encoding", "gzip, gzip, gzip", "Content-Encoding", "gzip, gzip"]],
+    ["two charsets", ["content-type", "text/plain; charset=utf-8; charset=utf-16"]],
+    ["a charset in a quoted text", ["content-type", 'text/plain; x="; charset=utf-8"; charset=utf-16le']],
+    [
+      "two charsets in two fields",
+      ["content-type", "text/plain; charset=utf-8", "content-type", "a/b; charset=utf-16"],
+    ],
+  ])("refuses %s", async (_, fields) => {
+    const body = Buffer.from("hello");
+    const work = async () => sendRequest({ rules: [block], fields }, [body]);
+    const outcome = await work().catch((error: unknown) => ({ error: error as ProxyError }));
+    expect(outcome.error?.reason).toMatch(/^(undecodable-request|content-blocked)$/);
+    const allowed = await sendRequest({ rules: [block], fields, onUnscannable: "allow" }, [body]);
+    expect([allowed.error, allowed.out.toString()]).toEqual([null, "hello"]);
+    expect(allowed.x.notes?.[0]).toMatch(/^content-unscanned:request:/);
+  });
+
   it("refuses a body that nobody can read before the origin is asked", () => {
     const setup: Setup = { rules: [block], fields: ["content-encoding", "zip9"] };
     expect(refusal(() => request(setup)).reason).toBe("undecodable-request");
     expect(refusal(() => request({ rules: [block], length: 101, scanLimit: 100 })).reason).toBe("content-blocked");
     const x = request({ ...setup, onUnscannable: "allow" });
-    expect(stage.requestStep?.(x)).toBe(null);
+    expect(stage.requestStep?.(x)?.resizes).toBe(false);
     expect(x.notes).toEqual(["content-unscanned:request:its coding is unknown"]);
     request({ ...setup, rules: [{ report: { text: "x" } }] });
   });
@@ -177,6 +211,15 @@ describe("responses", () => {
     expect(x.forward.fields).toEqual(["Accept-Encoding", "gzip, br"]);
     const y = request({ rules: [{ block: { text: "x", on: "request" } }], fields: ["Range", "bytes=0-"], length: 0 });
     expect(y.forward.fields).toEqual(["Range", "bytes=0-"]);
+  });
+
+  it("are decided by the words beside their status", () => {
+    const head = { status: 200, phrase: `OK ${KEYWORD}`, fields: [] };
+    const fields = request({ rules: [{ block: { text: KEYWORD, in: "fields" } }], length: 0 });
+    expect(refusal(() => stage.onResponse?.(fields, head)).reason).toBe("content-blocked");
+    expect(refusal(() => stage.onInterim?.(fields, { ...head, status: 103 })).reason).toBe("content-blocked");
+    const body = request({ rules: [{ block: { text: KEYWORD, in: "body" } }], length: 0 });
+    expect(stage.onResponse?.(body, head)).toBe(null);
   });
 
   it("are refused when they come in part", () => {
@@ -343,6 +386,34 @@ describe("bodies", () => {
     const plan = () => stage.requestStep?.(exchange({ rules: [block] })) ?? null;
     expect((await drive(plan(), [noise(5)], { trailers: ["x", KEYWORD] })).error?.reason).toBe("content-blocked");
     expect((await drive(plan(), [noise(5)], { trailers: ["x", "y"] })).trailers).toEqual(["x", "y"]);
+  });
+
+  it.each([
+    ["no rule looks at the body", { rules: [{ block: { text: KEYWORD, in: "fields" } }] }],
+    ["nobody can read it", { rules: [block], fields: ["content-encoding", "zip9"], onUnscannable: "allow" }],
+  ] as [string, Setup][])("have their trailers scanned where %s", async (_, setup) => {
+    const x = exchange(setup);
+    const sent = () => stage.requestStep?.(x) ?? null;
+    const head = responseHead(setup.fields ?? []);
+    const got = () => stage.responseStep?.(exchange({ ...setup, method: "GET", length: 0 }), head) ?? null;
+    for (const plan of [sent, got]) {
+      expect((await drive(plan(), [noise(5)], { trailers: ["x", KEYWORD] })).error?.reason).toBe("content-blocked");
+      const slow = await drive(plan(), [noise(5), noise(6)], { trailers: ["x", "y"], slow: () => true });
+      expect([slow.error, slow.out.length, slow.trailers]).toEqual([null, 11, ["x", "y"]]);
+    }
+  });
+
+  it("lose the digests in their trailers when they are changed, and keep them when not", async () => {
+    const trailers = ["Content-Digest", "sha-256=:x:", "x-amz-checksum-crc32", "x", "X", "y"];
+    for (const [text, kept] of [
+      ["ssn 123-45-6789 ", ["X", "y"]],
+      ["nothing", trailers],
+    ] as const)
+      for (const encode of [(b: Buffer) => b, (b: Buffer) => gzipSync(b)]) {
+        const fields = encode(Buffer.from("x")).length === 1 ? [] : ["content-encoding", "gzip"];
+        const plan = stage.requestStep?.(exchange({ rules: [redact], fields })) ?? null;
+        expect((await drive(plan, [encode(Buffer.from(text))], { trailers })).trailers).toEqual(kept);
+      }
   });
 });
 

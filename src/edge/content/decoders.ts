@@ -17,6 +17,7 @@ export const MOST_STACKED = 4;
 
 /** The decoders of this process. `open` throws an Error for a coding it does not know, and for too many. */
 export const contentDecoders: Decoders = {
+  most: MOST_STACKED,
   knows: (coding) => Object.hasOwn(CODINGS, coding),
   open(codings, out) {
     if (codings.length > MOST_STACKED) throw new Error("too many content codings");

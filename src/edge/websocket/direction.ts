@@ -46,6 +46,11 @@ export class Direction {
     return passed;
   }
 
+  /** Looks at the data of a ping, a pong or a close frame. Throws a ProxyError when it must not go on. */
+  control(data: Uint8Array): void {
+    this.filter?.control(data);
+  }
+
   tooLarge(): ProxyError {
     const reason = this.side === "request" ? "request-too-large" : "response-too-large";
     return new ProxyError(reason, `a message has more than ${this.limit} bytes`);

@@ -100,8 +100,8 @@ export class WebSocketRelay {
     };
     return {
       message: (data, binary) => guarded(() => this.pass(name, (to) => to.send(direction.take(data), binary))),
-      ping: (data) => guarded(() => this.pass(name, (to) => to.ping(data))),
-      pong: (data) => guarded(() => this.pass(name, (to) => to.pong(data))),
+      ping: (data) => guarded(() => this.control(name, direction, data, (to) => to.ping(data))),
+      pong: (data) => guarded(() => this.control(name, direction, data, (to) => to.pong(data))),
       closeFrame: (code, reason) => guarded(() => this.closeFrame(name, direction, code, reason)),
       invalid: (code, detail) => guarded(() => this.invalid(name, direction, code, detail)),
       tooMuch: () => guarded(() => this.refuse(new ProxyError("busy", "unfinished messages fill the memory"))),
@@ -129,10 +129,16 @@ export class WebSocketRelay {
     if (to.full) this.of(from).hold();
   }
 
+  private control(from: Name, direction: Direction, data: Buffer, write: (to: Peer) => void): void {
+    direction.control(data);
+    this.pass(from, write);
+  }
+
   // ---- endings ----------------------------------------------------------------------------------------------------------
 
   /** The close frame is passed on; when both sides have sent theirs, the connection has ended in order. */
   private closeFrame(name: Name, direction: Direction, code: number, reason: Buffer): void {
+    direction.control(reason);
     this.notes.push(`close:${name}:${code}`);
     direction.complete();
     this.other(name).close(code, reason);
