@@ -161,16 +161,16 @@ export function askForTunnel(
     );
     const onData = (b: Buffer): void => {
       held = Buffer.concat([held, b]);
-      const head = new Head();
-      const end = parseResponseHead(held, 0, held.length, head, 32_768);
-      if (end === 0) return;
-      if (end < 0) return finish(new ProxyError("origin-protocol", "the next proxy's answer is not valid"));
-      if (head.status >= 100 && head.status < 200) {
+      for (;;) {
+        const head = new Head();
+        const end = parseResponseHead(held, 0, held.length, head, 32_768);
+        if (end === 0) return;
+        if (end < 0) return finish(new ProxyError("origin-protocol", "the next proxy's answer is not valid"));
         held = held.subarray(end);
-        return;
+        if (head.status >= 100 && head.status < 200) continue;
+        if (head.status > 299) return finish(new ProxyError("next-proxy-refused", refusedBy(head)));
+        return finish(null, Buffer.from(held));
       }
-      if (head.status < 200 || head.status > 299) return finish(new ProxyError("next-proxy-refused", refusedBy(head)));
-      finish(null, Buffer.from(held.subarray(end)));
     };
     socket.on("data", onData).on("error", onFailed).on("end", onFailed).on("close", onFailed);
     const name = authorityText(to);

@@ -86,6 +86,8 @@ class Attempt implements RouteOpening {
   private readonly request: RouteRequest;
   private abandoned = false;
   private giveUp: (() => void) | null = null;
+  /** The next proxy, while TLS with it begins. */
+  private shakesHandsWith: Destination | null = null;
   private connectedAt: number | null = null;
 
   constructor(services: RouteServices, request: RouteRequest) {
@@ -107,10 +109,12 @@ class Attempt implements RouteOpening {
     try {
       return await (this.request.via === null ? this.direct() : this.through(this.request.via));
     } catch (error) {
+      // A connection that stood already, and turned out not to be what it must be.
+      this.giveUp?.();
       // Whatever the giving up looked like to the socket.
       if (this.abandoned) throw new ProxyError("client-gone");
       if (error instanceof ProxyError) throw error;
-      throw this.services.originTls().classify(error, this.tlsDestination());
+      throw this.services.originTls().classify(error, this.shakesHandsWith ?? this.tlsDestination());
     }
   }
 
@@ -169,7 +173,9 @@ class Attempt implements RouteOpening {
     const t1 = services.tick();
     const plain = destination.scheme === "http" && request.alpn !== null;
     const proxyTls = via.scheme === "https" ? services.originTls().optionsFor(via, "", ["http/1.1"]) : null;
+    this.shakesHandsWith = via;
     const toProxy = await this.open(addresses, via.port, null, proxyTls);
+    this.shakesHandsWith = null;
     if (proxyTls !== null) services.originTls().accept(toProxy as tls.TLSSocket, via);
     this.alive();
     const t2 = services.tick();
