@@ -489,7 +489,7 @@ describe("everybody else", () => {
     over = true;
     await watching;
     expect(bystander.failed).toEqual([]);
-    expect(bystander.times.length).toBeGreaterThan(20);
+    expect(bystander.times.length).toBeGreaterThan(5);
     // The machine may have other work: one of them may be late, not most.
     expect(bystander.times.sort((a, b) => a - b)[bystander.times.length >> 1]).toBeLessThan(1_500);
     await rig.house.house.reload(); // sessions with origins go

@@ -517,7 +517,7 @@ describe("ways that fail", () => {
 describe("everybody else", () => {
   test("was served all the while", () => {
     expect(bystander.failed).toEqual([]);
-    expect(bystander.times.length).toBeGreaterThan(20);
+    expect(bystander.times.length).toBeGreaterThan(5);
     // The machine may have other work: one of them may be late, not most.
     expect(bystander.times.sort((a, b) => a - b)[bystander.times.length >> 1]).toBeLessThan(1_000);
   });
