@@ -214,13 +214,13 @@ test("the names of records that went go too, those of others stay, and a name th
     db.close();
     return found.sort();
   };
-  const old = { at: Date.now() - 5_000 };
+  const old = { at: Date.now() - 7_200_000 };
   const sink = await openAuditSink(sinkOptions(dir));
   sink.append(aRecord({ ...old, host: "gone.example" }));
   sink.append(aRecord({ ...old, host: "kept.example", sni: "gone-too.example" }));
   sink.append(aRecord({ host: "kept.example", sni: "new.example" }));
   await sink.flush();
-  sink.change({ required: true, sync: "normal", keep: { age: 2_000, size: null } });
+  sink.change({ required: true, sync: "normal", keep: { age: 3_600_000, size: null } });
   await until(() => names().length === 2);
   expect(names()).toEqual(["kept.example", "new.example"]);
   sink.append(aRecord({ host: "gone.example", sni: "kept.example" }));
