@@ -62,6 +62,8 @@ export class Exchange {
 
   /** The value of Host towards the origin; null: as the client sent it. */
   hostText: string | null = null;
+  /** Path and query for the record and for refusals, where those that came hold something that must not be written; else null. */
+  shownTarget: string | null = null;
   principal: string | null = null;
   decision: Decision | null = null;
   /** The final response that the client gets (origin's or ours). */

@@ -25,7 +25,7 @@ export interface RefusalFacts {
 
 export function refuseExchange(x: Exchange, error: ProxyError, options: RefusalOptions): LocalResponse {
   const request = x.received;
-  const url = `${originText(request)}${request.path.split("?", 1)[0] ?? ""}`;
+  const url = `${originText(request)}${(x.shownTarget ?? request.path).split("?", 1)[0] ?? ""}`;
   const what = `${request.method} ${url}`;
   const decided =
     error.reason === "not-allowed" || error.reason === "unauthenticated" ? (x.decision?.message ?? "") : "";

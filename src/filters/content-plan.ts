@@ -54,6 +54,8 @@ export interface ContentRule {
 }
 
 export interface TextRule extends ContentRule {
+  /** True: what it finds must not be written anywhere. */
+  readonly secret: boolean;
   readonly matcher: TextMatcher;
 }
 

@@ -155,7 +155,7 @@ class Compiler {
       this.#problem([index, action, "with"], "control characters can stand in bodies only: say `in: body`");
     const matchers = this.#textMatchers(entry, key, [index, action, key], places.has("body"));
     for (const matcher of matchers) {
-      const rule: TextRule = { ...this.#common(action, entry, title, index), matcher };
+      const rule: TextRule = { ...this.#common(action, entry, title, index), matcher, secret: false };
       for (const side of this.#sides(entry)) for (const p of places) side[p].push(rule);
     }
   }
@@ -179,7 +179,11 @@ class Compiler {
     const places: Place[] = given.in === undefined ? ["body", "fields", "query", "path", "host"] : listOf(given.in);
     const title = this.#title(action, "secrets", entry, index, places);
     for (const { kind, matcher, host } of secretMatchers(this.#options.secrets ?? [], this.#maxMatch)) {
-      const common = { ...this.#common(action, entry, title, index), label: `content[${index}] (${kind})` };
+      const common = {
+        ...this.#common(action, entry, title, index),
+        label: `content[${index}] (${kind})`,
+        secret: true,
+      };
       for (const side of this.#sides(entry)) {
         for (const p of places) if (p !== "host") side[p].push({ ...common, matcher });
         if (host !== null && places.includes("host")) side.host.push({ ...common, matcher: host });

@@ -92,7 +92,7 @@ export function exchangeRecord(
     scheme: received.scheme,
     host: received.host,
     port: received.port,
-    path: recordedPath(received.path, query, secrets),
+    path: recordedPath(x.shownTarget ?? received.path, query, secrets),
     status: x.response?.status ?? null,
     sent: sentOf(x),
     received: receivedOf(x),

@@ -3,7 +3,7 @@
 import type { Exchange } from "../exchange/exchange.ts";
 import type { BodyNext, Stage, StageResult, StepPlan } from "../exchange/stage.ts";
 import { charsetOf } from "../filters/charset.ts";
-import type { ContentPlan } from "../filters/content-plan.ts";
+import type { ContentPlan, TextRule } from "../filters/content-plan.ts";
 import { codingsOf, type Decoders } from "../filters/decoder.ts";
 import {
   matchesField,
@@ -128,6 +128,7 @@ function scanHost(side: ContentSide): void {
 
 function scanTarget(side: ContentSide): void {
   const { forward } = side.x;
+  hideSecrets(side);
   let { path, query } = splitTarget(forward.path);
   for (const rule of side.rules.path)
     if (matchesText(rule, path, false) && side.matched(rule, "path"))
@@ -138,6 +139,19 @@ function scanTarget(side: ContentSide): void {
   const target = path + query;
   if (target !== forward.path) forward.path = target.startsWith("/") || target === "*" ? target : `/${target}`;
 }
+
+/** What the rules find in the target stays out of the record and of the refusal. */
+function hideSecrets({ x, rules }: ContentSide): void {
+  let { path, query } = splitTarget(x.received.path);
+  for (const rule of rules.path)
+    if (rule.secret && matchesText(rule, path, false)) path = redactedTarget(hidden(rule), path, PATH_PARTS, false);
+  for (const rule of rules.query)
+    if (rule.secret && query !== "" && matchesText(rule, query, true))
+      query = redactedTarget(hidden(rule), query, QUERY_PARTS, true);
+  if (path + query !== x.received.path) x.shownTarget = path + query;
+}
+
+const hidden = (rule: TextRule): TextRule => ({ ...rule, replacement: "(redacted)" });
 
 /** Looks at every name and value, but not at values that the policy itself put in. A name that is to be replaced is removed. */
 function scanFields(side: ContentSide, fields: Fields, place: string): void {

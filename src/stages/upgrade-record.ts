@@ -29,7 +29,7 @@ export type UpgradeFacts = Pick<
 /** The record; `secrets` are taken out of its path before query values are, and by the sink out of everything else. */
 export function upgradedRecord(x: Exchange, facts: UpgradeFacts, secrets: KnownSecrets): AuditRecord {
   const { received, decision, connection } = x;
-  const path = recordedPath(received.path, decision?.plan.record.query === true, secrets);
+  const path = recordedPath(x.shownTarget ?? received.path, decision?.plan.record.query === true, secrets);
   const protocol = x.webSocket === null ? upgradeTokens(received.fields).join(", ") : "websocket";
   return upgradeRecord({
     ...facts,

@@ -13,6 +13,7 @@ const rule = (matcher: TextMatcher): TextRule => ({
   status: null,
   message: null,
   replacement: "",
+  secret: false,
   matcher,
 });
 
