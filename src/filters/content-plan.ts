@@ -18,6 +18,8 @@ export interface TextMatcher {
   readonly exact: boolean;
   /** How many steps finding one match can take, where that depends on more than the text. */
   readonly cost?: number;
+  /** What the bytes of a match are, for people: a name, never a part of them. */
+  nameOf?(match: Buffer): string | null;
   /** True when there is a match anywhere; where that is cheaper to say than where it is. */
   matches?(text: Buffer): boolean;
   /**

@@ -29,6 +29,17 @@ function readings(text: string, plus: boolean): Buffer[] {
 export const matchesText = (rule: TextRule, text: string, plus: boolean): boolean =>
   readings(text, plus).some((bytes) => found(rule, bytes));
 
+/** What the rule's match in the text is, where its matcher can name it. */
+export function nameIn(rule: TextRule, text: string): string | null {
+  const { matcher } = rule;
+  if (matcher.nameOf === undefined) return null;
+  for (const bytes of readings(text, false)) {
+    const match = matcher.find(bytes, 0, bytes.length);
+    if (match !== null) return matcher.nameOf(bytes.subarray(match.start, match.end));
+  }
+  return null;
+}
+
 /** The text with every match replaced, or the same text where there is none. */
 function replaced(rule: TextRule, bytes: Buffer): Buffer | null {
   const pieces: Buffer[] = [];

@@ -20,9 +20,9 @@ export interface InspectionOptions {
   /** What is done about a match of the rule: its action, or less (report mode) or more (what must not be changed is blocked). */
   act(rule: TextRule): ContentAction;
   /** Told of every first match of a rule that is not blocked. */
-  noted(rule: TextRule, action: ContentAction): void;
-  /** The error that blocks. */
-  blocked(rule: TextRule): ProxyError;
+  noted(rule: TextRule, action: ContentAction, name: string | null): void;
+  /** The error that blocks. `name`: what was found, where that can be said. */
+  blocked(rule: TextRule, name: string | null): ProxyError;
   /** Told when the content cannot be searched; throws unless it may pass. */
   unscannable(why: string): void;
 }
@@ -187,8 +187,9 @@ export class Inspection {
   #matched(rule: TextRule, start: number, end: number): boolean {
     const action = this.#o.act(rule);
     // What is out cannot be taken back: a replacement that would begin there is a block.
-    if (action === "block" || (action === "redact" && start < this.#left)) throw this.#o.blocked(rule);
-    this.#note(rule, action);
+    const name = (): string | null => rule.matcher.nameOf?.(this.#plain.slice(start, end)) ?? null;
+    if (action === "block" || (action === "redact" && start < this.#left)) throw this.#o.blocked(rule, name());
+    this.#note(rule, action, name);
     if (action === "report") return true;
     this.#edits.add(start, end, this.#replacement(rule));
     return false;
@@ -197,15 +198,15 @@ export class Inspection {
   /** Offsets of a transcoded text do not say which bytes to replace. */
   #matchedElsewhere(rule: TextRule): boolean {
     const action = this.#o.act(rule);
-    if (action !== "report") throw this.#o.blocked(rule);
-    this.#note(rule, action);
+    if (action !== "report") throw this.#o.blocked(rule, null);
+    this.#note(rule, action, () => null);
     return true;
   }
 
-  #note(rule: TextRule, action: ContentAction): void {
+  #note(rule: TextRule, action: ContentAction, name: () => string | null): void {
     if (this.#noted.has(rule)) return;
     this.#noted.add(rule);
-    this.#o.noted(rule, action);
+    this.#o.noted(rule, action, name());
   }
 
   #replacement(rule: TextRule): Buffer {

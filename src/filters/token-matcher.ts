@@ -50,6 +50,17 @@ export class TokenMatcher implements TextMatcher {
     return null;
   }
 
+  nameOf(match: Buffer): string | null {
+    for (const { format, anchor, body, rest } of this.#formats.get(match.readUIntBE(0, KEY_BYTES)) ?? []) {
+      const length = match.length - anchor.length - (rest === null ? 0 : rest.text.length + rest.length);
+      if (length < format.min || length > format.max || anchor.compare(match, 0, anchor.length) !== 0) continue;
+      const end = anchor.length + length;
+      if (runEnd(match, body, anchor.length, end) < end) continue;
+      if (rest === null || rest.text.compare(match, end, end + rest.text.length) === 0) return format.id;
+    }
+    return null;
+  }
+
   /** Where the token that begins at `start` ends, or 0 where there is none of this format. */
   #tokenEnd(prepared: Prepared, text: Buffer, start: number, to: number): number {
     const { format, anchor, body, rest } = prepared;

@@ -92,8 +92,8 @@ export function inspectionOf(
     unit,
     charset,
     act: (rule) => side.act(rule),
-    noted: (rule, action) => side.noted(rule, action),
-    blocked: (rule) => side.blocked(rule, "body"),
+    noted: (rule, action, name) => side.noted(rule, action, name),
+    blocked: (rule, name) => side.blocked(rule, "body", name),
     unscannable: (why) => side.unscannable(why),
   });
 }

@@ -35,28 +35,33 @@ export class ContentSide {
     return rule.action === "redact" && this.frozen !== null ? "block" : rule.action;
   }
 
-  /** Deals with a match of a rule that looks at `place`. True: replace it. Throws a ProxyError when it is blocked. */
-  matched(rule: ContentRule, place: string): boolean {
+  /**
+   * Deals with a match of a rule that looks at `place`; `name`: what was found, where that can be said. True: replace it. Throws a
+   * ProxyError when it is blocked.
+   */
+  matched(rule: ContentRule, place: string, name: string | null = null): boolean {
     const action = this.act(rule);
-    if (action === "block") throw this.blocked(rule, place);
-    this.noted(rule, action);
+    if (action === "block") throw this.blocked(rule, place, name);
+    this.noted(rule, action, name);
     return action === "redact";
   }
 
   /** Writes down a match that was let through or replaced. */
-  noted(rule: ContentRule, action: ContentAction): void {
-    const name = this.x.decision?.rule ?? "default";
-    const note = `content-${action === "redact" ? "redacted" : "reported"}:${name}:${rule.label}:${this.direction}`;
+  noted(rule: ContentRule, action: ContentAction, name: string | null = null): void {
+    const by = this.x.decision?.rule ?? "default";
+    const what = action === "redact" ? "redacted" : "reported";
+    const note = `content-${what}:${by}:${labelled(rule, name)}:${this.direction}`;
     if (!this.x.notes?.includes(note)) this.x.note(note);
-    if (action === "report" && rule.action !== "report") this.x.reported ??= name;
+    if (action === "report" && rule.action !== "report") this.x.reported ??= by;
   }
 
-  blocked(rule: ContentRule, place: string): ProxyError {
+  blocked(rule: ContentRule, place: string, name: string | null = null): ProxyError {
     const why =
       rule.action === "redact"
         ? ` and must not be changed: ${this.frozen ?? "it is partly out already, or not in UTF-8"}`
         : "";
-    const text = rule.message ?? `the ${place} of the ${this.direction} matches ${rule.label} of the rule${why}`;
+    const text =
+      rule.message ?? `the ${place} of the ${this.direction} matches ${labelled(rule, name)} of the rule${why}`;
     return new ProxyError("content-blocked", text, rule.status === null ? undefined : { status: rule.status });
   }
 
@@ -88,6 +93,10 @@ export class ContentSide {
     return this.x.decision?.plan.limits[this.direction] ?? Number.POSITIVE_INFINITY;
   }
 }
+
+/** `content[0] (token)`, or `content[0] (token github-personal)`. */
+const labelled = (rule: ContentRule, name: string | null): string =>
+  name === null ? rule.label : rule.label.replace(/\)$/, ` ${name})`);
 
 /** Ways to sign a request in its Authorization field: AWS 4 and 2, Google, Azure, HTTP Signatures (draft-cavage), OAuth 1.0. */
 const SIGNING: readonly [RegExp, string][] = [

@@ -8,6 +8,7 @@ import { codingsOf, type Decoders } from "../filters/decoder.ts";
 import {
   matchesField,
   matchesText,
+  nameIn,
   PATH_PARTS,
   QUERY_PARTS,
   redactedTarget,
@@ -122,7 +123,8 @@ function scanHost(side: ContentSide): void {
   for (const rule of side.rules.host)
     if (matchesText(rule, host, false) || matchesText(rule, joined, false)) {
       // A name cannot be replaced: it is blocked.
-      if (side.matched(rule, "host")) throw side.blocked(rule, "host");
+      const name = nameIn(rule, host);
+      if (side.matched(rule, "host", name)) throw side.blocked(rule, "host", name);
     }
 }
 
@@ -131,10 +133,10 @@ function scanTarget(side: ContentSide): void {
   hideSecrets(side);
   let { path, query } = splitTarget(forward.path);
   for (const rule of side.rules.path)
-    if (matchesText(rule, path, false) && side.matched(rule, "path"))
+    if (matchesText(rule, path, false) && side.matched(rule, "path", nameIn(rule, path)))
       path = redactedTarget(rule, path, PATH_PARTS, false);
   for (const rule of side.rules.query)
-    if (query !== "" && matchesText(rule, query, true) && side.matched(rule, "query"))
+    if (query !== "" && matchesText(rule, query, true) && side.matched(rule, "query", nameIn(rule, query)))
       query = redactedTarget(rule, query, QUERY_PARTS, true);
   const target = path + query;
   if (target !== forward.path) forward.path = target.startsWith("/") || target === "*" ? target : `/${target}`;
@@ -161,7 +163,7 @@ function scanFields(side: ContentSide, fields: Fields, place: string): void {
       const name = fields[i] as string;
       const value = fields[i + 1] as string;
       const ours = edits?.some((e) => e.op !== "remove" && sameName(e.name, name) && e.value === value) ?? false;
-      if (ours || !matchesField(rule, fields, i) || !side.matched(rule, place)) {
+      if (ours || !matchesField(rule, fields, i) || !side.matched(rule, place, nameIn(rule, value))) {
         i += 2;
         continue;
       }

@@ -159,6 +159,7 @@ describe.each(WAYS)("%s:", (_, open) => {
     expect([response.status, JSON.parse(response.content).error]).toEqual([403, "content-blocked"]);
     const [record] = await house.recordsWhere((r) => r.id === JSON.parse(response.content).id);
     expect(record).toMatchObject({ decision: "deny", reason: "content-blocked", rule: "out" });
+    if (_name.startsWith("a token")) expect(record?.error).toContain("content[0] (token github-personal)");
     const written = JSON.stringify([record, response.raw]);
     for (const hidden of [SECRET, base64.slice(4, -4), encodeURIComponent(SECRET), TOKEN])
       expect(written).not.toContain(hidden);

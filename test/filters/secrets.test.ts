@@ -222,6 +222,16 @@ describe("tokens", () => {
     expect(foundInHost("npm_package.example")).toBe(false);
   });
 
+  it("have names", () => {
+    for (const [name, token] of positives(3).filter(([n]) => !n.startsWith("telegram"))) {
+      const bytes = Buffer.from(token);
+      const matcher = MATCHERS.find((m) => m.kind === "token")?.matcher;
+      const match = matcher?.find(bytes, 0, bytes.length);
+      const found = matcher?.nameOf?.(bytes.subarray(match?.start, match?.end));
+      expect([name, found]).toEqual([name, name.replace(/ \d+$/, "")]);
+    }
+  });
+
   it("are looked for by three bytes and more", () => {
     for (const { id, anchor } of TOKEN_FORMATS) expect([id, anchor.length >= 3]).toEqual([id, true]);
   });
