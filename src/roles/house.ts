@@ -193,10 +193,11 @@ class RunningHouse implements House {
       originTls: () => this.inForce.originTls,
       tick: CLOCK.tick,
       connectTimeout: config.server.connectTimeout,
+      wheel: this.wheel,
       onHandshake: (result) => this.metrics.tlsHandshake("origin", result),
     };
     const pseudonym = `sallyport-${randomBytes(5).toString("hex")}`;
-    this.pool = new OriginPool({ ...route, pseudonym, wheel: this.wheel, metrics: this.metrics });
+    this.pool = new OriginPool({ ...route, pseudonym, metrics: this.metrics });
     const { wheel, secrets } = this;
     const pipeline = new Pipeline(
       theLine({

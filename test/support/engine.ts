@@ -117,6 +117,7 @@ function servicesOf(
     originTls: () => inForce.originTls,
     tick: CLOCK.tick,
     connectTimeout: config.server.connectTimeout,
+    wheel,
     onHandshake: () => {},
   };
   const leaves = new LeafCache({ ca, now: Date.now });
@@ -135,7 +136,7 @@ function servicesOf(
   return {
     ...shared,
     pipeline,
-    origins: options.instead?.origins(route) ?? new OriginPool({ ...route, pseudonym, wheel, metrics }),
+    origins: options.instead?.origins(route) ?? new OriginPool({ ...route, pseudonym, metrics }),
     log: { debug: () => {}, info: () => {}, warn: complain, error: complain },
     coarse: wheel,
     metrics,

@@ -6,6 +6,7 @@ import type { Authority } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { authorityText } from "../../http/target.ts";
 import { ProxyError } from "../../shared/errors.ts";
+import type { TimerWheel } from "./timers.ts";
 
 /** An address that the guard let pass. */
 export interface CheckedAddress {
@@ -24,6 +25,7 @@ export interface DialOptions {
   readonly port: number;
   /** Milliseconds for TCP and TLS together. */
   readonly timeout: number;
+  readonly wheel: TimerWheel;
   readonly onread: OnRead | null;
   /** TLS options (from the TLS edge), or null for plain TCP. */
   readonly tls: tls.ConnectionOptions | null;
@@ -39,22 +41,26 @@ export function dial(options: DialOptions): { socket: Promise<net.Socket>; aband
   const first = addresses[0];
   if (first === undefined) return { socket: Promise.reject(new ProxyError("origin-unresolved")), abandon: () => {} };
   const several = addresses.length > 1;
-  const base: net.TcpNetConnectOpts = {
+  // Written out whole, down to what node:net itself sets in its copy of them: a property added to a copy is a new shape for
+  // each socket (V8 11), so that making one takes 10 us instead of 0.3 and leaves the shapes to the collector.
+  const base = {
     host: several ? "checked.invalid" : first.address,
     port,
     noDelay: true,
     // The other side may end its half first: a tunnel goes on in the other direction.
     allowHalfOpen: true,
+    emitClose: false,
+    autoDestroy: true,
+    decodeStrings: false,
     // The checked addresses and no others: nothing is resolved again.
     lookup: (_name, wanted, callback) => {
       if (wanted.all) (callback as unknown as (e: null, list: readonly CheckedAddress[]) => void)(null, addresses);
       else callback(null, first.address, first.family);
     },
-    ...(several ? { autoSelectFamily: true, autoSelectFamilyAttemptTimeout: ATTEMPT } : { autoSelectFamily: false }),
-    ...(options.onread === null
-      ? {}
-      : { onread: options.onread as unknown as NonNullable<net.TcpNetConnectOpts["onread"]> }),
-  };
+    autoSelectFamily: several,
+    autoSelectFamilyAttemptTimeout: ATTEMPT,
+    onread: options.onread as unknown,
+  } as net.TcpNetConnectOpts;
   const socket =
     options.tls === null ? net.connect(base) : tls.connect({ ...options.tls, ...(base as tls.ConnectionOptions) });
   return { socket: settle(socket, options), abandon: () => socket.destroy() };
@@ -64,7 +70,7 @@ function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
     let stage: "connect" | "tls" = "connect";
     const fail = (error: Error): void => {
-      clearTimeout(timer);
+      deadline.stop();
       socket.off("error", onError);
       socket.off("close", onClose);
       socket.on("error", () => {});
@@ -74,17 +80,15 @@ function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
     const onError = (error: Error): void => fail(stage === "connect" ? connectError(error) : error);
     const onClose = (): void =>
       fail(new ProxyError(stage === "connect" ? "origin-unreachable" : "origin-tls", "the connection was closed"));
-    const timer = setTimeout(
-      () =>
-        fail(
-          new ProxyError("origin-connect-timeout", stage === "connect" ? undefined : "the TLS handshake took too long"),
-        ),
-      options.timeout,
-    );
+    const expire = (): void =>
+      fail(
+        new ProxyError("origin-connect-timeout", stage === "connect" ? undefined : "the TLS handshake took too long"),
+      );
+    const deadline = options.wheel.start({ expire }, options.timeout);
     socket.on("error", onError);
     socket.on("close", onClose);
     const done = (): void => {
-      clearTimeout(timer);
+      deadline.stop();
       socket.off("error", onError);
       socket.off("close", onClose);
       resolve(socket);

@@ -26,7 +26,6 @@ const FRESH = 2_000;
 const SHARED = Buffer.allocUnsafeSlow(65_536);
 
 export interface PoolServices extends RouteServices {
-  readonly wheel: TimerWheel;
   readonly metrics: Metrics;
   /** Names this house in Via. */
   readonly pseudonym: string;

@@ -1,5 +1,6 @@
 // The way to an origin: resolve once, check every answer, dial what was checked, through a next proxy where the rule says
 // so, with TLS verified before a byte of the request is sent.
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import type { OriginRecord } from "../../audit/record.ts";
@@ -8,6 +9,7 @@ import { authorityText, originText } from "../../http/target.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import { askForTunnel, type CheckedAddress, dial, type OnRead } from "./dial.ts";
+import type { TimerWheel } from "./timers.ts";
 
 /** What the TLS edge offers for origins. */
 export interface OriginTlsPort {
@@ -31,6 +33,7 @@ export interface RouteServices {
   /** Monotonic milliseconds. */
   tick(): number;
   readonly connectTimeout: number;
+  readonly wheel: TimerWheel;
   readonly onHandshake: (result: "full" | "resumed" | "failed") => void;
 }
 
@@ -230,16 +233,17 @@ class Attempt implements RouteOpening {
     };
   }
 
-  private async open(
+  private open(
     addresses: readonly CheckedAddress[],
     port: number,
     onread: OnRead | null,
     tlsOptions: tls.ConnectionOptions | null,
-  ) {
+  ): Promise<Socket> {
     const dialling = dial({
       addresses,
       port,
       timeout: this.services.connectTimeout,
+      wheel: this.services.wheel,
       onread,
       tls: tlsOptions,
       connected: () => {
@@ -247,12 +251,11 @@ class Attempt implements RouteOpening {
       },
     });
     this.giveUp = dialling.abandon;
-    try {
-      return await dialling.socket;
-    } catch (error) {
-      if (tlsOptions !== null && !(error instanceof ProxyError)) this.services.onHandshake("failed");
+    if (tlsOptions === null) return dialling.socket;
+    return dialling.socket.catch((error: unknown) => {
+      if (!(error instanceof ProxyError)) this.services.onHandshake("failed");
       throw error;
-    }
+    });
   }
 
   private tlsDestination(): Destination {
@@ -266,7 +269,7 @@ class Attempt implements RouteOpening {
       .optionsFor(this.tlsDestination(), this.request.clientKey, [...(this.request.alpn ?? [])]);
   }
 
-  private secure(socket: import("node:net").Socket): Promise<tls.TLSSocket> {
+  private secure(socket: Socket): Promise<tls.TLSSocket> {
     return new Promise((resolve, reject) => {
       const secured = tls.connect({ ...this.tlsOptions(), socket });
       const timer = setTimeout(
