@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { BodyRecord } from "../../audit/record.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Reason } from "../../shared/errors.ts";
-import { breakOff, endedInOrder } from "./ending.ts";
+import { breakOff, endedInOrder, isPlainTcp } from "./ending.ts";
 import type { Deadline, TimerWheel } from "./timers.ts";
 
 /** While the house drains, silence of so many milliseconds is the end. */
@@ -93,8 +93,8 @@ export class BlindRelay {
     socket.on("end", () => {
       endedInOrder(socket, () => {
         count.ended = true;
-        if (!other.destroyed) other.end();
         if (this.sent.ended && this.received.ended) this.finish(null, null);
+        else if (!other.destroyed) other.end();
       });
     });
     socket.on("error", () => this.finish(broken, "the connection broke"));
@@ -164,19 +164,24 @@ export class BlindRelay {
     this.over = true;
     this.deadline.stop();
     const { client, origin, done } = this.options;
-    for (const side of [client, origin]) {
-      const { socket } = side;
-      if (reason !== null) breakOff(side);
-      // Ending twice makes an error that nobody sees, with its stack.
-      else if (!socket.writableEnded) socket.end();
-      if (!socket.destroyed) closeSoon(this.options.wheel, socket);
-    }
+    this.part(client, this.sent.ended, reason !== null);
+    this.part(origin, this.received.ended, reason !== null);
     done({
       sent: this.sent.record(this.sent.ended),
       received: this.received.record(this.received.ended),
       reason,
       detail,
     });
+  }
+
+  /** `ended`: this side has sent its FIN. */
+  private part(side: RawConnection, ended: boolean, broken: boolean): void {
+    const { socket } = side;
+    if (broken) breakOff(side);
+    else if (ended && isPlainTcp(socket) && socket.writableLength === 0) socket.destroy();
+    // Ending twice makes an error that nobody sees, with its stack.
+    else if (!socket.writableEnded) socket.end();
+    if (!socket.destroyed) closeSoon(this.options.wheel, socket);
   }
 }
 

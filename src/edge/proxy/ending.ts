@@ -23,6 +23,10 @@ export function endedInOrder(socket: Duplex, then: () => void): void {
 export function breakOff(connection: Pick<RawConnection, "socket" | "reset">): void {
   const { socket } = connection;
   if (connection.reset !== undefined) connection.reset();
-  else if (socket instanceof net.Socket && !(socket instanceof tls.TLSSocket)) resetConnection(socket);
+  else if (isPlainTcp(socket)) resetConnection(socket);
   else socket.destroy();
 }
+
+/** A TCP connection with nothing on it: what was written is with the system, and to close it sends the FIN. */
+export const isPlainTcp = (socket: Duplex): socket is net.Socket =>
+  socket instanceof net.Socket && !(socket instanceof tls.TLSSocket);

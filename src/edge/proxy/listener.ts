@@ -45,7 +45,7 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
     }
     perAddress.set(address, count);
     services.metrics.connectionOpened("client");
-    raw.once("close", () => {
+    raw.on("close", () => {
       services.metrics.connectionClosed("client");
       const left = (perAddress.get(address) ?? 1) - 1;
       if (left > 0) perAddress.set(address, left);

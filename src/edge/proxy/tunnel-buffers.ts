@@ -16,6 +16,6 @@ export function giveBackAfter(buffer: Buffer, sockets: readonly Duplex[]): void 
   };
   for (const socket of sockets) {
     if (socket.closed) closed();
-    else socket.once("close", closed);
+    else socket.on("close", closed);
   }
 }
