@@ -1,18 +1,24 @@
 // Text forms of IP addresses: strict parsing, the odd spellings that resolvers accept, and the one canonical text.
 // An IPv4 address is a number (unsigned, 32 bits), an IPv6 address eight 16-bit groups.
 
-const DOTTED = /^(?:0|[1-9]\d{0,2})(?:\.(?:0|[1-9]\d{0,2})){3}$/;
-
 /** A dotted quad without leading zeros, as an unsigned number; null when it is anything else. */
 export function parseIpv4(text: string): number | null {
-  if (!DOTTED.test(text)) return null;
   let value = 0;
-  for (const part of text.split(".")) {
-    const octet = Number(part);
-    if (octet > 255) return null;
-    value = value * 256 + octet;
+  let part = -1; // -1: no digit of this part yet
+  let dots = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === 46) {
+      if (part < 0 || ++dots > 3) return null;
+      value = value * 256 + part;
+      part = -1;
+    } else {
+      if (c < 48 || c > 57 || part === 0) return null;
+      part = part < 0 ? c - 48 : part * 10 + c - 48;
+      if (part > 255) return null;
+    }
   }
-  return value;
+  return dots === 3 && part >= 0 ? value * 256 + part : null;
 }
 
 /**

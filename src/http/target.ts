@@ -1,7 +1,7 @@
 // Where a request goes: canonical hosts, authorities, and the forms of the request-target (RFC 9112 section 3.2).
 // The one reader of names: what is decided, dialled, signed and recorded comes from here.
 import { toASCII } from "tr46";
-import { endsInNumber, ipv4Text, ipv6Text, parseIpv6, parseOddIpv4 } from "./ip-address.ts";
+import { endsInNumber, ipv4Text, ipv6Text, parseIpv4, parseIpv6, parseOddIpv4 } from "./ip-address.ts";
 import type { Authority, Destination, Scheme } from "./messages.ts";
 
 /** The port that a scheme means when none is written. */
@@ -13,7 +13,7 @@ export const DEFAULT_PORT: Readonly<Record<Scheme, number>> = { http: 80, https:
  * Null for what is not a host: zone ids, `%`, control characters, white space, empty or long labels.
  */
 export function canonicalHost(text: string): string | null {
-  return isPlainName(text) ? text : carefulHost(text);
+  return isPlainName(text) || parseIpv4(text) !== null ? text : carefulHost(text);
 }
 
 /** True for what is already canonical: lower case, no trailing dot, no digits in front of the last label, no punycode. */

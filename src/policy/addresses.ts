@@ -63,13 +63,12 @@ export function closedHost(host: string, network: NetworkPolicy): string | null 
 }
 
 function closedAddress(address: string, network: NetworkPolicy): string | null {
-  const { class: addressClass, embedded } = classifyAddress(address);
-  // A public IPv4 address written inside an IPv6 one would pass the rules for the former; only DNS64 has a use for it.
-  if (addressClass === "public" && embedded !== null) {
-    return `${address} is transition (${embedded} inside); write ${embedded}`;
-  }
   const answer = network.permits(address);
-  return answer.allowed ? null : answer.why;
+  if (!answer.allowed) return answer.why;
+  if (answer.class !== "public" || !address.includes(":")) return null;
+  const { embedded } = classifyAddress(address);
+  // A public IPv4 address written inside an IPv6 one would pass the rules for the former; only DNS64 has a use for it.
+  return embedded === null ? null : `${address} is transition (${embedded} inside); write ${embedded}`;
 }
 
 /** What one entry of `network.allow` means, or a sentence about what is wrong with it. */

@@ -86,6 +86,8 @@ export class AddressGuard {
 const prohibited = (why: string): ProxyError => new ProxyError("address-prohibited", why);
 
 function inTurn(addresses: readonly string[]): CheckedAddress[] {
+  const only = addresses.length === 1 ? (addresses[0] as string) : null;
+  if (only !== null) return [{ address: only, family: only.includes(":") ? 6 : 4 }];
   const unique = [...new Set(addresses)];
   const six = unique.filter((address) => address.includes(":"));
   const four = unique.filter((address) => !address.includes(":"));
