@@ -17,7 +17,7 @@ const OPEN = 91;
 const BACKSLASH = 92;
 const CLOSE = 93;
 
-/** All exchanges of one origin connection share the object. */
+/** All exchanges of one origin connection share the object; each tunnel has one of its own, which is not worth remembering. */
 const originBytes = new WeakMap<OriginRecord, Uint8Array>();
 
 /** Collects lines; `take` hands out what is there and begins anew. */
@@ -167,6 +167,10 @@ export class LineBuffer {
       this.#null();
       return;
     }
+    if (isPlain(origin)) {
+      this.#ascii(`"[\\"${origin.address}\\",${origin.port},null,null,\\"${origin.resolvedBy}\\",null,null]",`);
+      return;
+    }
     let known = originBytes.get(origin);
     if (known === undefined) {
       known = Buffer.from(jsonText(originText(origin)), "utf8");
@@ -178,20 +182,31 @@ export class LineBuffer {
     this.#bytes[this.#at++] = COMMA;
   }
 
-  /** Usually there are the five timings and nothing else. */
+  #ascii(text: string): void {
+    this.#reserve(text.length);
+    const bytes = this.#bytes;
+    let at = this.#at;
+    for (let i = 0; i < text.length; i++) bytes[at++] = text.charCodeAt(i);
+    this.#at = at;
+  }
+
+  /** Usually there are timings, up to the last that was taken, and nothing else. */
   #more(r: AuditRecord): void {
-    if (r.timings.firstByte === null || !onlyTimings(r)) {
+    if (!onlyTimings(r)) {
       this.#text(moreText(r));
       return;
     }
     const t = r.timings;
+    const times = [t.wait, t.dns, t.connect, t.tls, t.firstByte];
+    let count = times.length;
+    while (count > 0 && times[count - 1] === null) count--;
+    if (count === 0) {
+      this.#null();
+      return;
+    }
     this.#byte(QUOTE);
     this.#byte(OPEN);
-    this.#hundredths(t.wait);
-    this.#hundredths(t.dns);
-    this.#hundredths(t.connect);
-    this.#hundredths(t.tls);
-    this.#hundredths(t.firstByte);
+    for (let i = 0; i < count; i++) this.#hundredths(times[i] as number | null);
     this.#bytes[this.#at - 1] = CLOSE;
     this.#byte(QUOTE);
     this.#byte(COMMA);
@@ -201,6 +216,15 @@ export class LineBuffer {
     this.#number(ms === null ? null : Math.round(ms * 100));
   }
 }
+
+/** An origin without TLS, where the client asked to go: of every tunnel. */
+const isPlain = (o: OriginRecord): boolean =>
+  o.address !== null &&
+  o.tls === null &&
+  o.fingerprint === null &&
+  o.to === null &&
+  o.via === null &&
+  /^[\da-f.:]{2,45}$/.test(o.address);
 
 /** Nothing that `moreText` would write behind the timings. */
 const onlyTimings = (r: AuditRecord): boolean =>

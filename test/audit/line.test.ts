@@ -23,11 +23,27 @@ test("the lines are the canonical texts of their rows, byte for byte", () => {
 const times = (all: Partial<AuditRecord["timings"]>): Partial<AuditRecord> => ({
   timings: { wait: 0.12, dns: null, connect: 3, tls: null, firstByte: 0.005, total: 12.345, ...all },
 });
+const bare = (address: string | null): AuditRecord["origin"] & object => ({
+  address,
+  port: 443,
+  tls: null,
+  fingerprint: null,
+  resolvedBy: "here",
+  to: null,
+  via: null,
+});
 const body = (more: object): AuditRecord["sent"] => ({ bytes: 1, sha256: "ab".repeat(32), complete: true, ...more });
 
 test.each<[string, Partial<AuditRecord>]>([
   ["all timings", times({ dns: 0, tls: 99.999 })],
   ["no first byte", times({ firstByte: null })],
+  ["no timing but the first", times({ connect: null, firstByte: null })],
+  ["no timing at all", times({ wait: null, connect: null, firstByte: null })],
+  ["an origin without TLS", { origin: bare("192.0.2.1") }],
+  ["an origin without TLS, by IPv6", { origin: { ...bare("2001:db8::1"), resolvedBy: "next-proxy" } }],
+  ["an address that is none", { origin: bare('a"\\b') }],
+  ["no address", { origin: bare(null) }],
+  ["an origin without TLS behind a next proxy", { origin: { ...bare("192.0.2.1"), via: "http://p.test:3128" } }],
   ["a time below zero, and one that is none", times({ wait: -0.001, total: Number.NaN })],
   ["large numbers", { at: 2 ** 52, sent: body({ bytes: Number.MAX_SAFE_INTEGER }), received: body({ bytes: 1e21 }) }],
   ["numbers around a power of ten", { status: 999, port: 1_000, at: 9_999_999_999_999 }],
