@@ -23,6 +23,7 @@ const CAUSES: Readonly<Record<string, string>> = {
   EISDIR: "it is a folder",
   EEXIST: "it is there already",
   ENOSPC: "the disk is full",
+  EFBIG: "files may not grow so large (ulimit -f)",
   EROFS: "the file system is read-only",
   EMFILE: "too many open files: raise the limit (ulimit -n)",
 };

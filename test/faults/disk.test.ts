@@ -193,6 +193,30 @@ test("a data folder that is read-only: it does not start, and says why; it start
   expect(await ask("/writable")).toBe(200);
 });
 
+test("no room for the CA at the first start: it says which file, leaves no half of one, and starts when there is room", async () => {
+  program = await aProgram({ before: "trap '' XFSZ; ulimit -S -f 1" });
+  await expect(program.start()).rejects.toThrow(/cannot use .*ca\.pem/);
+  expect(readdirSync(join(program.dir, "ca"))).toEqual([]);
+  const again = await aProgram();
+  renameSync(join(program.dir, "ca"), join(again.dir, "ca"));
+  await program.close();
+  program = again;
+  await program.start();
+  expect(readdirSync(join(program.dir, "ca")).sort()).toEqual(["ca.key", "ca.pem"]);
+}, 30_000);
+
+test("no room for the log at the start: it says which file", async () => {
+  program = await aProgram({ before: "trap '' XFSZ" });
+  await program.start();
+  await program.end("SIGTERM");
+  rmSync(program.data, { recursive: true });
+  const full = await aProgram({ before: "trap '' XFSZ; ulimit -S -f 1" });
+  renameSync(join(program.dir, "ca"), join(full.dir, "ca"));
+  await program.close();
+  program = full;
+  await expect(program.start()).rejects.toThrow(/cannot use .*audit\.(?:db|lock)/);
+}, 30_000);
+
 test("a data folder that is moved away under it: nothing passes, /readyz says why, and it goes on when the folder is back", async () => {
   await started();
   expect(await ask("/before")).toBe(200);

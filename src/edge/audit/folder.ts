@@ -2,6 +2,7 @@
 import { closeSync, constants, mkdirSync, openSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { explained } from "./schema.ts";
 
 export const databaseFile = (dir: string): string => join(dir, "audit.db");
 export const keyFile = (dir: string): string => join(dir, "audit.key");
@@ -45,7 +46,7 @@ export function lockFolder(dir: string): () => void {
   } catch (error) {
     lock.close();
     if ((error as { code?: string }).code?.startsWith("SQLITE_BUSY")) throw new FolderInUse(inUse(dir, pidFile));
-    throw error;
+    throw explained(error, file);
   }
   heldHere.add(file);
   notePid(pidFile);

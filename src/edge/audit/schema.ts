@@ -22,9 +22,12 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 `;
 
-/** The same error, or for a database that is damaged one that says what to do. */
+/** The same error, or for a database that is damaged or cannot be used one that says which it is and what to do. */
 export function explained(error: unknown, file: string): unknown {
   const code = (error as { code?: string }).code ?? "";
+  if (code === "SQLITE_FULL") return new Error(`cannot use ${file}: the disk is full`, { cause: error });
+  if (/^SQLITE_(?:IOERR|CANTOPEN|READONLY)/.test(code))
+    return new Error(`cannot use ${file}: ${(error as Error).message} (${code})`, { cause: error });
   if (!/^SQLITE_(?:NOTADB|CORRUPT)/.test(code)) return error;
   return new Error(
     `the audit database ${file} is damaged (${code}): move it elsewhere, with the files beside it that begin with its name, and start again; a new log begins, and what waits in the journal is taken in`,

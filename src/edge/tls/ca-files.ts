@@ -1,5 +1,5 @@
 // The CA's files: where they lie, how they are read, and how they are made without ever overwriting what is there.
-import { randomBytes } from "node:crypto";
+import { type KeyObject, randomBytes, X509Certificate } from "node:crypto";
 import {
   constants,
   copyFile,
@@ -24,6 +24,8 @@ const DAY_MS = 86_400_000;
 /** How long a rotated root stays in the bundles. */
 export const GRACE_MS = 30 * DAY_MS;
 const MAX_FILE_BYTES = 256 * 1024;
+/** The certificate that `writeTemporary` wrote. */
+const UNFINISHED = /^ca\.pem\.[0-9a-f]{12}\.tmp$/;
 const PREVIOUS = /^ca-previous-(\d{4}-\d{2}-\d{2})(?:-\d+)?\.pem$/;
 
 const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException | null)?.code ?? "";
@@ -84,17 +86,56 @@ export async function readKeyFile(path: string): Promise<string | null> {
   }
 }
 
-/** Writes a file of that name beside it, whole and on disk, readable by its owner alone when `secret`. */
+/** Writes a file of that name beside it, whole and on disk, readable by its owner alone when `secret`; or leaves none. */
 export async function writeTemporary(path: string, text: string, secret: boolean): Promise<string> {
   const temporary = `${path}.${randomBytes(6).toString("hex")}.tmp`;
   const handle = await open(temporary, "wx", secret ? 0o600 : 0o644);
   try {
     await handle.writeFile(text);
     await handle.sync();
-  } finally {
     await handle.close();
+    return temporary;
+  } catch (error) {
+    await handle.close().catch(() => {});
+    await rm(temporary, { force: true });
+    // What is said of an open file does not name it.
+    throw Object.assign(error as Error, { path });
   }
-  return temporary;
+}
+
+/** Both temporary files of a CA, or none. */
+export async function writeBoth(
+  dir: string,
+  keyText: string,
+  certificateText: string,
+): Promise<{ readonly key: string; readonly certificate: string }> {
+  const certificate = await writeTemporary(certificateFile(dir), certificateText, false);
+  try {
+    return { key: await writeTemporary(keyFile(dir), keyText, true), certificate };
+  } catch (error) {
+    await rm(certificate, { force: true });
+    throw error;
+  }
+}
+
+/** Puts the certificate in place that a creation left behind which was cut between its two files. False: there is none of `key`. */
+export async function finishCreation(dir: string, key: KeyObject): Promise<boolean> {
+  for (const name of (await readdir(dir)).filter((one) => UNFINISHED.test(one))) {
+    const text = await readOptional(join(dir, name));
+    if (text !== null && isCertificateOf(text, key)) {
+      await settle(join(dir, name), certificateFile(dir));
+      return true;
+    }
+  }
+  return false;
+}
+
+function isCertificateOf(text: string, key: KeyObject): boolean {
+  try {
+    return new X509Certificate(text).checkPrivateKey(key);
+  } catch {
+    return false; // cut while it was written
+  }
 }
 
 /** Gives a temporary file its name unless the name is taken. False: it was; the temporary file is gone either way. */
@@ -128,8 +169,7 @@ export async function writeNew(path: string, text: string, secret: boolean): Pro
 
 /** Replaces both files by the new ones; a cut between the renames is mended by `finishRotation`. */
 export async function replaceBoth(dir: string, keyText: string, certificateText: string): Promise<void> {
-  const key = await writeTemporary(keyFile(dir), keyText, true);
-  const certificate = await writeTemporary(certificateFile(dir), certificateText, false);
+  const { key, certificate } = await writeBoth(dir, keyText, certificateText);
   await rename(certificate, pendingCertificateFile(dir));
   await rename(key, keyFile(dir));
   await finishRotation(dir);

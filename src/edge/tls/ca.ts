@@ -8,6 +8,7 @@ import { type CaChain, caChain, caProblems, trustAnchor } from "./ca-check.ts";
 import {
   caProblem,
   certificateFile,
+  finishCreation,
   finishRotation,
   keepPrevious,
   keyFile,
@@ -18,7 +19,7 @@ import {
   readPrevious,
   replaceBoth,
   settle,
-  writeTemporary,
+  writeBoth,
 } from "./ca-files.ts";
 import {
   basicConstraints,
@@ -90,7 +91,7 @@ export async function openCa(options: CaOptions): Promise<Ca> {
     return await readCa(options, created);
   }
   if (keyText === null) throw missing(keyFile(options.dir), certificateFile(options.dir));
-  if (certificateText === null) await waitForCertificate(options.dir);
+  if (certificateText === null) await waitForCertificate(options);
   return await readCa(options, false);
 }
 
@@ -102,26 +103,26 @@ const missing = (gone: string, there: string): ProxyError =>
     `${there} is there but ${gone} is not: bring the missing file, or move ${there} away to have a new CA made`,
   );
 
-/** Another process may be between the two files of a new CA. */
-async function waitForCertificate(dir: string): Promise<void> {
+/** Another process may be between the two files of a new CA, or have died there. */
+async function waitForCertificate(options: CaOptions): Promise<void> {
+  const { dir } = options;
   for (let waited = 0; waited < OTHER_MAKER_MS; waited += 50) {
     if ((await readOptional(certificateFile(dir))) !== null) return;
     await sleep(50);
   }
-  throw missing(certificateFile(dir), keyFile(dir));
+  if (!(await finishCreation(dir, await readKey(options)))) throw missing(certificateFile(dir), keyFile(dir));
 }
 
 /** Makes both files; false when another process was first. */
 async function createCa(options: CaOptions): Promise<boolean> {
   const made = await makeCa(options);
-  // Both texts are on disk before the first gets its name, so that a crash hardly finds one without the other.
-  const certificate = await writeTemporary(certificateFile(options.dir), made.certificate, false);
-  const key = await writeTemporary(keyFile(options.dir), made.key, true);
+  // Both texts are on disk before the first gets its name: who finds the one without the other can finish it.
+  const { key, certificate } = await writeBoth(options.dir, made.key, made.certificate);
   const first = await settle(key, keyFile(options.dir));
   if (first) await settle(certificate, certificateFile(options.dir));
   else {
     await rm(certificate, { force: true });
-    await waitForCertificate(options.dir);
+    await waitForCertificate(options);
   }
   return first;
 }

