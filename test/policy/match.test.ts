@@ -69,6 +69,8 @@ describe("compilePath", () => {
 
   it("means what the plain meaning says, whatever the characters", () => {
     const segment = fc.stringMatching(/^[ab!.+(){}$@]{0,3}$/);
+    // A canonical path has no dot segments.
+    const inPath = segment.filter((text) => text !== "." && text !== "..");
     const glob = fc.oneof(
       fc.constant("*"),
       fc.constant("**"),
@@ -78,7 +80,7 @@ describe("compilePath", () => {
     fc.assert(
       fc.property(
         fc.array(glob, { minLength: 1, maxLength: 5 }),
-        fc.array(segment, { minLength: 1, maxLength: 6 }),
+        fc.array(inPath, { minLength: 1, maxLength: 6 }),
         (g, p) => {
           fc.pre(g.every((s) => s === "**" || !s.includes("**")));
           expect(compilePath(`/${g.join("/")}`)(`/${p.join("/")}`)).toBe(naive(g, p));
