@@ -22,12 +22,17 @@ export const chainHash = (previous: string, seq: number, text: string): string =
 
 const DIGITS = 64;
 const SIZE = 64 * 1024;
+/** A number of at most 16 digits between newlines. */
+const HEAD = 18;
+const MAX_VIEWS = 1_024;
 
 /** The chain as it grows by lines: the same hashes as `chainHash` gives, from the bytes of the texts. */
 export class ChainWriter {
   /** The hash in hex, then the number and the text that come next. */
   #bytes: Buffer = Buffer.allocUnsafeSlow(SIZE);
   #seq = 0;
+  /** Of the bytes, by length: most texts are about as long. */
+  #views: (Uint8Array | undefined)[] = new Array(MAX_VIEWS).fill(undefined);
 
   constructor(point: ChainPoint) {
     this.reset(point);
@@ -50,14 +55,38 @@ export class ChainWriter {
 
   /** Adds the record with this canonical text. Returns bytes of which the first 64 are its hash in hex, borrowed until the next. */
   add(bytes: Buffer, from: number, to: number): Uint8Array {
-    const head = `\n${++this.#seq}\n`;
-    const start = DIGITS + head.length;
-    const end = start + to - from;
-    if (end > this.#bytes.length || this.#bytes.length > SIZE) this.#resize(end);
-    this.#bytes.write(head, DIGITS, "latin1");
+    const most = DIGITS + HEAD + to - from;
+    if (most > this.#bytes.length || this.#bytes.length > SIZE) this.#resize(most);
+    const start = this.#head(++this.#seq);
     bytes.copy(this.#bytes, start, from, to);
-    this.#bytes.write(hash("sha256", this.#bytes.subarray(0, end), "hex"), 0, DIGITS, "latin1");
+    this.#bytes.write(hash("sha256", this.#first(start + to - from), "hex"), 0, DIGITS, "latin1");
     return this.#bytes;
+  }
+
+  /** Writes the number between two newlines behind the hash. Returns where the text begins. */
+  #head(seq: number): number {
+    const bytes = this.#bytes;
+    let start = DIGITS + 2;
+    for (let rest = seq; rest > 0; rest = Math.floor(rest / 10)) start++;
+    bytes[DIGITS] = 10;
+    bytes[start - 1] = 10;
+    for (let at = start - 2, rest = seq; rest > 0; at--) {
+      const tenth = Math.floor(rest / 10);
+      bytes[at] = 48 + rest - tenth * 10;
+      rest = tenth;
+    }
+    return start;
+  }
+
+  /** The first bytes, so many. */
+  #first(length: number): Uint8Array {
+    if (length >= MAX_VIEWS) return this.#bytes.subarray(0, length);
+    let view = this.#views[length];
+    if (view === undefined) {
+      view = this.#bytes.subarray(0, length);
+      this.#views[length] = view;
+    }
+    return view;
   }
 
   /** What a long text needed is not kept. */
@@ -65,6 +94,7 @@ export class ChainWriter {
     const digits = this.#bytes.subarray(0, DIGITS);
     this.#bytes = Buffer.allocUnsafeSlow(Math.max(least, SIZE));
     this.#bytes.set(digits);
+    this.#views.fill(undefined);
   }
 }
 

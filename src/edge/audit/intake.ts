@@ -15,10 +15,6 @@ import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
 import { WordSweep } from "./word-sweep.ts";
 
-/** Few commits are cheap: what comes waits this long for more, */
-const GATHER_MS = 150;
-/** or until there is this much (bytes). */
-const GATHER_BYTES = 1024 * 1024;
 const SIGN_EVERY_RECORDS = 1_000;
 const SIGN_EVERY_MS = 10_000;
 const KEEP_EVERY_MS = 60_000;
@@ -54,7 +50,6 @@ export class Intake {
   #flushes: number[] = [];
   #turn: NodeJS.Immediate | null = null;
   #retry: NodeJS.Timeout | null = null;
-  #gather: NodeJS.Timeout | null = null;
   readonly #timer: NodeJS.Timeout;
 
   constructor(data: AuditorData, post: Post, closed: () => void) {
@@ -71,11 +66,6 @@ export class Intake {
     if (message.type === "wrote") {
       this.#liveFile = message.file;
       this.#liveEnd = message.end;
-      const enough = this.#file < message.file || message.end - this.#offset >= GATHER_BYTES;
-      if (!enough && this.#flushes.length === 0) {
-        this.#gather ??= setTimeout(() => this.#schedule(), GATHER_MS);
-        return;
-      }
     } else if (message.type === "flush") this.#flushes.push(message.token);
     else if (message.type === "keep") {
       this.#keep = message.keep;
@@ -85,8 +75,6 @@ export class Intake {
   }
 
   #schedule(): void {
-    if (this.#gather !== null) clearTimeout(this.#gather);
-    this.#gather = null;
     if (this.#turn !== null || this.#retry !== null) return;
     this.#turn = setImmediate(() => {
       this.#turn = null;
@@ -137,6 +125,7 @@ export class Intake {
     const store = this.#store as AuditStore;
     const live = this.#file >= this.#liveFile;
     const to = live ? this.#liveEnd : Number.MAX_SAFE_INTEGER;
+    if (this.#offset >= to) return false;
     const read = readJournal(this.#dir, this.#file, this.#offset, to);
     if (read !== null && read.next > this.#offset) {
       const before = store.seq;
@@ -237,7 +226,6 @@ export class Intake {
   /** What is not in the database stays in the journal for the next start. */
   #finish(whole: boolean): void {
     clearInterval(this.#timer);
-    if (this.#gather !== null) clearTimeout(this.#gather);
     if (whole) this.#store?.close();
     this.#store = null;
     this.#closed();

@@ -39,6 +39,7 @@ export class AuditStore {
   readonly #line = new LineValues();
   readonly #putBlock: Statement;
   readonly #setMeta: Statement<[string, number]>;
+  readonly #putHead: Statement;
   /** Where the stored records end. */
   #end: ChainPoint;
   readonly #chain: ChainWriter;
@@ -62,6 +63,9 @@ export class AuditStore {
         "INSERT OR REPLACE INTO blocks (block, oldest, newest, signature) VALUES (?, ?, ?, ?)",
       );
       this.#setMeta = this.db.prepare("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)");
+      this.#putHead = this.db.prepare(
+        "INSERT OR REPLACE INTO heads (seq, base, hash, at, signature) VALUES (?, 0, ?, ?, ?)",
+      );
       this.#runs = new RunWriter(this.db, INSERT_RUN);
       this.#end = chainEnd(this.db);
       this.#chain = new ChainWriter(this.#end);
@@ -126,9 +130,7 @@ export class AuditStore {
   sign(at: number, key: KeyObject): SignedHead | null {
     if (this.#end.seq === 0) return null;
     const head = signHead(this.#end, at, key);
-    this.db
-      .prepare("INSERT OR REPLACE INTO heads (seq, base, hash, at, signature) VALUES (?, 0, ?, ?, ?)")
-      .run(head.seq, Buffer.from(head.hash, "hex"), head.at, Buffer.from(head.signature, "base64"));
+    this.#putHead.run(head.seq, Buffer.from(head.hash, "hex"), head.at, Buffer.from(head.signature, "base64"));
     return head;
   }
 

@@ -50,8 +50,9 @@ const MIB = 1024 * 1024;
 const MAX_SPARE = 4 * MIB;
 const SYNC_MS = 100;
 const RETRY_MS = 1_000;
-/** How long the auditor may not know of what was written. */
-const NOTIFY_MS = 50;
+/** How long, and of how many bytes, the auditor may not know: few wakings and few commits are cheap. */
+const NOTIFY_MS = 150;
+const NOTIFY_BYTES = MIB;
 
 /**
  * Opens the log in `dir` for writing. Throws when another process writes it (FolderInUse), or when the folder or the database cannot
@@ -248,7 +249,8 @@ class WorkerSink implements HouseAuditSink {
     this.#unreadBytes += lines.length;
     this.#waitingRecords += count;
     this.#dirty = true;
-    this.#notify ??= setTimeout(() => this.#tell(), NOTIFY_MS);
+    if (this.#untoldBytes >= NOTIFY_BYTES) this.#tell();
+    else this.#notify ??= setTimeout(() => this.#tell(), NOTIFY_MS);
     return true;
   }
 
