@@ -1,6 +1,8 @@
 // How often the `secrets` filter is wrong, and how fast it is: `npx tsx scripts/measure-secrets.ts [FOLDER…]`.
 // Every file below the folders (default: node_modules) is taken for a body that holds no secret, so each match is printed,
-// to be looked at: what is no token or key is a false positive. The tokens of the corpus are the other side: each must be found.
+// to be looked at: what is no token or key is a false positive. Random data in the encodings of the net is searched as well, since
+// there chance alone can make a token. The tokens of the corpus are the other side: each must be found.
+import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { secretMatchers } from "../src/filters/secrets.ts";
@@ -33,6 +35,31 @@ for (const folder of folders)
     }
   }
 const seconds = process.cpuUsage(before).user / 1e6;
+
+/** Bytes of random data for each encoding. */
+const RANDOM = 64 * 1024 * 1024;
+const alphabet = (characters: string) => (data: Buffer) =>
+  Buffer.from(data.map((byte) => characters.charCodeAt(byte % characters.length)));
+const ENCODINGS: readonly [string, (data: Buffer) => Buffer][] = [
+  ["bytes", (data) => data],
+  ["base64", (data) => Buffer.from(data.toString("base64"))],
+  ["base64 in lines", (data) => Buffer.from(data.toString("base64").replace(/.{76}/g, "$&\r\n"))],
+  ["base64url", (data) => Buffer.from(data.toString("base64url"))],
+  ["hexadecimal", (data) => Buffer.from(data.toString("hex"))],
+  ["base32", alphabet("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")],
+  ["letters and digits", alphabet("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")],
+];
+for (const [name, encode] of ENCODINGS) {
+  const text = encode(randomBytes(RANDOM));
+  let found = 0;
+  for (const { matcher } of matchers)
+    for (let at = 0; ; found++) {
+      const match = matcher.find(text, at, text.length);
+      if (match === null) break;
+      at = match.end;
+    }
+  console.log(`random data in ${name}, ${(text.length / 1e6).toFixed(0)} MB: ${found} matches`);
+}
 
 const tokens = positives(20);
 const missed = tokens.filter(([, token]) => !matchers.some((m) => m.matcher.find(Buffer.from(token), 0, token.length)));

@@ -1,4 +1,4 @@
-import { generateKeyPairSync } from "node:crypto";
+import { createCipheriv, generateKeyPairSync } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -309,6 +309,16 @@ it("nothing is found in the negatives of the corpus", () => {
   const lines = readFileSync(join(import.meta.dirname, "corpus/negatives.txt"), "utf8").split("\n");
   expect(lines.length).toBeGreaterThan(30);
   expect(lines.filter((line) => found(line).length > 0)).toEqual([]);
+});
+
+it.each(["base64", "base64url", "hex", "latin1"] as const)("nothing is found in noise in %s", (encoding) => {
+  // AES of zeros: the same on every run.
+  const cipher = createCipheriv("aes-128-ctr", Buffer.alloc(16, 1), Buffer.alloc(16));
+  const noise = cipher.update(Buffer.alloc(4_000_000)).toString(encoding);
+  const bytes = Buffer.from(noise, "latin1");
+  expect(MATCHERS.filter(({ matcher }) => matcher.find(bytes, 0, bytes.length) !== null)).toEqual([]);
+  const wrapped = Buffer.from(noise.slice(0, 1_000_000).replace(/.{76}/g, "$&\r\n"), "latin1");
+  expect(MATCHERS.filter(({ matcher }) => matcher.find(wrapped, 0, wrapped.length) !== null)).toEqual([]);
 });
 
 describe("a set of texts", () => {
