@@ -19,7 +19,7 @@ import { plainHeaders, readSection, type Section } from "./fields.ts";
 import { closeIfGone } from "./probe.ts";
 import { bytesWritten, rejectedStreams } from "./rejected.ts";
 import { contentLength, readRequest } from "./request.ts";
-import { SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
+import { MOST_UNSENT, SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
@@ -63,6 +63,8 @@ export class H2ClientSession implements StreamOwner {
   private readonly settingsLength: number;
   private acks = 0;
   private pongs = 0;
+  /** Bytes of responses that were reset before they were sent. */
+  private unsent = 0;
   private idleSince: number;
   private served = false;
   private closing = false;
@@ -178,6 +180,8 @@ export class H2ClientSession implements StreamOwner {
     this.streams.delete(side);
     if (this.streams.size === 0) this.idleSince = this.services.wheel.now;
     if (byClient && !this.gone) this.bear("reset");
+    this.unsent += side.unsent;
+    if (this.unsent > MOST_UNSENT) this.drain();
     // Inside CONNECT nobody can answer a 407: it takes a new CONNECT.
     if (side.relay?.x.failure?.reason === "wrong-credential") this.drain();
   }

@@ -42,6 +42,8 @@ export class H2ClientStream implements ClientSide, Guarded {
   private aborted = false;
   /** The reset is ours, and waits to leave; otherwise what is closed was reset by the client. */
   private resetByUs = false;
+  /** Bytes of the response that were written, and not sent when the stream was reset. */
+  unsent = 0;
   private toSend: Fields | null = null;
   /** It is listened for `drain`, which most streams never need. */
   private drains = false;
@@ -57,6 +59,8 @@ export class H2ClientStream implements ClientSide, Guarded {
     stream.on("close", H2ClientStream.onClose);
     // Trailers may come long before the content before them is read.
     if (length !== 0) stream.on("trailers", H2ClientStream.onTrailers);
+    // Otherwise node:http2 sends RST_STREAM(NO_ERROR) after the response, which overtakes an END_STREAM that has to wait.
+    else stream.pause();
   }
 
   private static readonly onClose = listener((side: H2ClientStream) => side.closed());
@@ -221,6 +225,7 @@ export class H2ClientStream implements ClientSide, Guarded {
   private reset(code: number): void {
     if (this.stream.closed) return;
     this.resetByUs = true;
+    this.unsent = this.stream.writableLength;
     this.stream.close(code);
   }
 
@@ -259,6 +264,7 @@ export class H2ClientStream implements ClientSide, Guarded {
   private closed(): void {
     const { relay, stream } = this;
     const early = !this.over;
+    this.unsent = Math.max(this.unsent, stream.writableLength);
     letGo(stream);
     this.over = true;
     this.pending = null;

@@ -7,7 +7,7 @@ import type { Route } from "../origin-route.ts";
 import type { Deadline, TimerWheel } from "../timers.ts";
 import { requestHeaders } from "./fields.ts";
 import { type Again, H2OriginStream, type StreamHome } from "./origin-stream.ts";
-import { clientOptions, MAX_STREAMS, SESSION_WINDOW } from "./settings.ts";
+import { clientOptions, MAX_STREAMS, MOST_UNSENT, SESSION_WINDOW } from "./settings.ts";
 
 /** Milliseconds: between looks; without streams before it is closed; of silence before a PING; for its answer. */
 const POLL = 1_000;
@@ -38,6 +38,8 @@ export class H2OriginSession implements StreamHome {
   private streams = 0;
   /** Streams that we reset, and since when they have not closed: node:http2 says nothing of a session that broke. */
   private readonly resetting = new Map<H2OriginStream, number>();
+  /** Bytes of requests that were reset before they were sent. */
+  private unsent = 0;
   private leaving = false;
   private gone = false;
   private idleSince: number;
@@ -154,7 +156,8 @@ export class H2OriginSession implements StreamHome {
     this.streams--;
     this.resetting.delete(stream);
     this.heardAt = this.idleSince = this.owner.wheel.now;
-    if (this.streams === 0 && this.leaving) this.close();
+    this.unsent += stream.unsent;
+    if (this.unsent > MOST_UNSENT || (this.streams === 0 && this.leaving)) this.close();
   }
 
   expire(): void {

@@ -44,6 +44,8 @@ export class H2OriginStream implements OriginSide, Guarded {
   private readonly sentAt: number;
   private events: OriginEvents | null;
   private requestEnded: boolean;
+  /** Bytes of the request that were written, and not sent when the stream was reset. */
+  unsent = 0;
   private toSend: Fields | null = null;
   private headSeen = false;
   private interims = 0;
@@ -130,6 +132,7 @@ export class H2OriginStream implements OriginSide, Guarded {
   private giveUp(): void {
     const { stream } = this;
     if (stream.destroyed) return;
+    this.unsent = stream.writableLength;
     if (stream.closed) stream.destroy();
     else {
       stream.close(NGHTTP2_CANCEL);
@@ -226,6 +229,7 @@ export class H2OriginStream implements OriginSide, Guarded {
 
   private closed(): void {
     letGo(this.stream);
+    this.unsent = Math.max(this.unsent, this.stream.writableLength);
     this.home.streamClosed(this);
     if (this.stream.rstCode === NGHTTP2_HTTP_1_1_REQUIRED) this.home.close();
     const { events } = this;

@@ -7,6 +7,12 @@ import type { Limits } from "../../../policy/types.ts";
 export const STREAM_WINDOW = 262_144;
 export const SESSION_WINDOW = 2_097_152;
 export const MAX_STREAMS = 100;
+/**
+ * Bytes that were written to the streams of a session and never sent, because the streams were reset. node:http2 counts them as
+ * memory of the session for as long as it lasts, and refuses every stream when the sum is above `maxSessionMemory`: a session
+ * that comes near takes no new streams.
+ */
+export const MOST_UNSENT = 8_388_608;
 /** Fields of a section; cookie crumbs count one each. */
 const MAX_FIELDS = 400;
 

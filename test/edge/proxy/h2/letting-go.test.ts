@@ -158,3 +158,32 @@ test.each(["/before", "/inside"])(
     expect(record?.reason).toBe("origin-incomplete");
   },
 );
+
+test("node:http2 closes no stream by itself: its reset would overtake an END_STREAM that has to wait", async () => {
+  const closed: string[] = [];
+  let prototype: ServerHttp2Stream | null = null;
+  const from = await origin((stream) => {
+    prototype = Object.getPrototypeOf(Object.getPrototypeOf(stream));
+    stream.resume();
+    stream.respond({ ":status": 200 });
+    stream.write("some");
+    setTimeout(() => stream.end("more"), 50);
+  });
+  const session = await client(patient, from);
+  expect((await ask(session, { ":path": "/" })).whole).toBe(true);
+  // What its streams inherit `close` from; the origin's own streams read, and need none.
+  const shared = prototype as unknown as ServerHttp2Stream;
+  const { close } = shared;
+  shared.close = function (this: ServerHttp2Stream, ...args: [number?]) {
+    if (args[0] === undefined) closed.push(String(this.id));
+    close.apply(this, args);
+  };
+  try {
+    const answers = await Promise.all([1, 2, 3].map((i) => ask(session, { ":path": `/${i}` })));
+    expect(answers.map(({ whole, content }) => [whole, content.toString()])).toEqual(Array(3).fill([true, "somemore"]));
+    await wait(100);
+  } finally {
+    shared.close = close;
+  }
+  expect(closed).toEqual([]);
+});
