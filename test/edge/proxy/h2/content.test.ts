@@ -1,0 +1,98 @@
+// Content rules over HTTP/2 on both sides: split DATA frames, trailers, framing of what is replaced, and what gRPC compressed.
+import { setImmediate as turn } from "node:timers/promises";
+import { gzipSync } from "node:zlib";
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { TestCa } from "../../../support/certificates.ts";
+import { startTestHouse, type TestHouse } from "../../../support/house.ts";
+import { answering, type H2Origin, startH2Origin } from "./origins.ts";
+import { answerOf, ask, sessionThrough } from "./support.ts";
+
+const SECRET = "s3cr3t-value-of-the-operator";
+const testCa = new TestCa();
+let house: TestHouse;
+let origin: H2Origin;
+const here = (): string => `127.0.0.1:${origin.port}`;
+const open = () => sessionThrough(house.port, here(), house.ca);
+const seenAt = (path: string) => origin.seen.filter((one) => one.headers[":path"] === path);
+
+beforeAll(async () => {
+  origin = await startH2Origin(
+    answering({ "x-a": "b" }, "hello", { "x-sum": "malicious_pattern" }),
+    testCa.leaf("127.0.0.1"),
+  );
+  house = await startTestHouse({
+    roots: testCa.cert,
+    env: { TEST_SECRET: SECRET },
+    policy: `defaults: { action: deny }
+network: { allow: [127.0.0.0/8] }
+secrets: { key: { env: TEST_SECRET } }
+rules:
+  - id: sent
+    allow: https://${here()}/sent/**
+    content:
+      - block: secrets
+      - redact: { text: hush, with: '-', on: request }
+  - id: trailers
+    allow: https://${here()}/trailers/**
+    content: [{ block: { text: malicious_pattern, in: fields } }]
+`,
+  });
+});
+afterAll(async () => {
+  await house.close();
+  await origin.close();
+});
+
+test("a secret in DATA frames of a byte is refused, and the origin has seen nothing", async () => {
+  const session = await open();
+  const stream = session.request({ ":method": "POST", ":path": "/sent/split" });
+  const answer = answerOf(stream);
+  for (const byte of Buffer.from(`{"a":"${SECRET}"}`)) {
+    if (!stream.writable) break;
+    stream.write(Buffer.of(byte));
+    await turn();
+  }
+  stream.end();
+  expect((await answer).status).toBe(403);
+  expect(seenAt("/sent/split")).toEqual([]);
+  session.close();
+});
+
+test("what is replaced has another length, and neither its coding nor its digests", async () => {
+  const session = await open();
+  const headers = { ":method": "POST", ":path": "/sent/redact", "content-encoding": "gzip", "repr-digest": "x" };
+  const answer = await ask(session, headers, gzipSync("a hush b"), { "content-digest": "sha-256=:x:", "x-other": "1" });
+  expect([answer.status, answer.content.toString()]).toEqual([200, "hello"]);
+  const [got] = seenAt("/sent/redact");
+  expect(got?.content.toString()).toBe("a - b");
+  expect(Object.keys({ ...got?.headers, ...got?.trailers }).filter((name) => /digest|encoding/.test(name))).toEqual([]);
+  expect(got?.trailers).toMatchObject({ "x-other": "1" });
+  session.close();
+});
+
+test("calls whose messages gRPC compressed are refused as gRPC clients understand", async () => {
+  const session = await open();
+  const headers = { ":method": "POST", ":path": "/sent/call", "content-type": "application/grpc", te: "trailers" };
+  const answer = await ask(session, { ...headers, "grpc-encoding": "gzip" }, Buffer.from([1, 0, 0, 0, 1, 1]));
+  expect(answer.headers["grpc-status"]).toBe("7");
+  expect(seenAt("/sent/call")).toEqual([]);
+  const plain = await ask(session, { ...headers, "grpc-encoding": "identity" }, Buffer.from([0, 0, 0, 0, 1, 1]));
+  expect(plain.content.toString()).toBe("hello");
+  session.close();
+});
+
+test("trailers are looked at where no rule looks at bodies, in both directions", async () => {
+  const session = await open();
+  const post = { ":method": "POST", ":path": "/trailers/sent" };
+  const sent = await ask(session, post, "hello", { "x-t": "a malicious_pattern b" });
+  expect(sent.status === 403 || !sent.whole).toBe(true);
+  expect(seenAt("/trailers/sent").map((one) => one.trailers)).toEqual(seenAt("/trailers/sent").map(() => null));
+  const got = await ask(session, { ":path": "/trailers/got" });
+  expect(JSON.stringify(got.trailers ?? {})).not.toContain("malicious_pattern");
+  expect(got.status === 502 || got.status === 403 || !got.whole).toBe(true);
+  for (const path of ["/trailers/sent", "/trailers/got"]) {
+    const [record] = await house.recordsWhere((r) => r.path === path);
+    expect(record).toMatchObject({ decision: "deny", reason: "content-blocked", rule: "trailers" });
+  }
+  session.close();
+});
