@@ -24,16 +24,27 @@ function names(head: HeadFacts): string[] {
   return found;
 }
 
-/** Both forms of the parameter: `filename="a.exe"` and `filename*=UTF-8''a%2Eexe`. */
+/** `filename="a.exe"`, `filename*=UTF-8''a%2Eexe`, and what some readers understand: parts (RFC 2231), encoded words (RFC 2047). */
 function dispositionNames(value: string): string[] {
   const found: string[] = [];
-  for (const m of value.matchAll(/filename(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))/gi)) {
-    const text = (m[2] ?? m[3] ?? "").replace(/\\(.)/g, "$1").trim();
-    found.push(m[1] === "*" ? percentDecoded(text.slice(text.lastIndexOf("'") + 1), false) : text);
-    found.push(percentDecoded(text, false));
+  let joined = "";
+  for (const m of value.matchAll(/filename(\*?)(\d*)(\*?)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))/gi)) {
+    const text = (m[4] ?? m[5] ?? "").replace(/\\(.)/g, "$1").trim();
+    const extended = m[3] === "*" || (m[1] === "*" && m[2] === "");
+    const name = extended ? percentDecoded(text.slice(text.lastIndexOf("'") + 1), false) : text;
+    found.push(name, percentDecoded(text, false), withoutEncodedWords(text));
+    if (m[2] !== "") joined += name;
   }
-  return found;
+  return joined === "" ? found : [...found, joined];
 }
+
+/** RFC 2047 section 2: base64, or escapes with "=". */
+const withoutEncodedWords = (text: string): string =>
+  text.replace(/=\?[^?]{1,40}\?([bq])\?([^?]*)\?=/gi, (_, kind: string, coded: string) =>
+    kind.toLowerCase() === "b"
+      ? Buffer.from(coded, "base64").toString("utf8")
+      : percentDecoded(coded.replaceAll("%", "%25").replaceAll("=", "%"), false),
+  );
 
 /** Trailing dots and spaces are dropped by some file systems. */
 const plainName = (name: string): string => name.toLowerCase().replace(/[. ]+$/, "");

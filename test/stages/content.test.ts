@@ -247,6 +247,19 @@ describe("responses", () => {
       ["Content-Disposition", "attachment; filename*=UTF-8''a%2Eexe"],
       true,
     ],
+    ...[
+      `attachment; filename="=?UTF-8?B?${Buffer.from("a.exe").toString("base64")}?="`,
+      "attachment; filename==?utf-8?q?a=2Eexe?=",
+      'attachment; filename*0="a.e"; filename*1="xe"',
+      "attachment; filename*0*=UTF-8''a%2E; filename*1=exe",
+      "attachment; filename*=UTF-8'en'a.e%78e",
+      'ATTACHMENT; FileName="a.EXE "',
+    ].map((name): [string, unknown, string[], boolean] => [
+      `the name in ${name}`,
+      { block: { extension: "exe" } },
+      ["Content-Disposition", name],
+      true,
+    ]),
     [
       "an innocent name",
       { block: { extension: "exe" } },
