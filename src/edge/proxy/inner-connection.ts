@@ -16,6 +16,9 @@ import { opaqueTunnel } from "./tunnel.ts";
 
 /** How HTTP/2 with prior knowledge begins (RFC 9113 section 3.4): no other request has this method. */
 const PREFACE = "PRI ";
+/** Protocols of ALPN in order of preference, as they are sent (RFC 7301 section 3.1): node:tls would write lists anew each time. */
+const HTTP1 = Buffer.from("\x08http/1.1", "latin1");
+const HTTP2_FIRST = Buffer.from("\x02h2\x08http/1.1", "latin1");
 const ipLiteral = (host: string): boolean => host.includes(":") || /^\d+\.\d+\.\d+\.\d+$/.test(host);
 
 export class InnerConnection {
@@ -117,7 +120,7 @@ export class InnerConnection {
     const secured = new tls.TLSSocket(this.socket, {
       isServer: true,
       secureContext: context,
-      ALPNProtocols: services.http2 === null ? ["http/1.1"] : ["h2", "http/1.1"],
+      ALPNProtocols: services.http2 === null ? HTTP1 : HTTP2_FIRST,
       // CONNECT to an address with a name in SNI: the client will check the name.
       ...(ipLiteral(host)
         ? { SNICallback: (name: string, done: LeafCallback) => this.leafForName(name, context, done) }
