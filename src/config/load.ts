@@ -1,6 +1,6 @@
 // Files, environment and flags in; a LoadedConfig out, or one error that lists every problem. Nothing is half applied.
 import { createHash } from "node:crypto";
-import { dirname, resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { compilePolicy } from "../policy/compile.ts";
 import type { PolicyDocument } from "../policy/document.ts";
@@ -52,6 +52,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const secrets = new SecretValues();
   const report = new Report(merged, secrets);
   report.throwIfAny();
+  await warnOfWritable(sources, outside, report);
   const lenient = options.secrets === "placeholder";
   await readSecrets(merged, outside, secrets, lenient, report);
   const tree = await putIn(merged, outside, secrets, lenient, report);
@@ -88,6 +89,15 @@ async function readSources(files: readonly string[], outside: Outside): Promise<
   for (const file of files) await visit(file, { file, line: 1, column: 1, message: "" });
   if (problems.length > 0) throw new ConfigError([...problems, ...sources.flatMap((s) => s.problems)]);
   return sources;
+}
+
+/** Whoever writes a policy decides what goes out, and names commands that run as this user. */
+async function warnOfWritable(sources: readonly YamlSource[], outside: Outside, report: Report): Promise<void> {
+  for (const { file } of sources) {
+    const { anybodyWrites } = await outside.file(file);
+    if (anybodyWrites)
+      report.warnAt(file, `every user of this machine may change this file: run chmod o-w ${basename(file)}`);
+  }
 }
 
 async function validate(tree: unknown, a: Assembly): Promise<ConfigDocument> {

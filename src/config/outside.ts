@@ -13,6 +13,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export interface ReadText {
   readonly text: string;
   readonly sha256: string;
+  /** Every user of the machine may change it. */
+  readonly anybodyWrites: boolean;
 }
 
 /** Reads outside things. Every method throws an Error whose message may be shown. */
@@ -61,7 +63,8 @@ async function readText(path: string): Promise<ReadText> {
     if (found.size > LARGEST_FILE) throw new Error("it is larger than 8MiB");
     const bytes = await readFile(path);
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: false }).decode(bytes);
-    return { text, sha256: createHash("sha256").update(bytes).digest("hex") };
+    const anybodyWrites = process.platform !== "win32" && (found.mode & 0o002) !== 0;
+    return { text, sha256: createHash("sha256").update(bytes).digest("hex"), anybodyWrites };
   } catch (error) {
     throw new Error(`cannot read ${path}: ${fileText(error as NodeJS.ErrnoException)}`);
   }

@@ -25,6 +25,11 @@ export class Report {
     this.warnings.push({ ...this.#merged.locate(path), message: this.#secrets.scrub(message) });
   }
 
+  /** About a whole file. */
+  warnAt(file: string, message: string): void {
+    this.warnings.push({ file, line: 1, column: 1, message: this.#secrets.scrub(message) });
+  }
+
   take(findings: Findings): void {
     for (const p of findings.problems) this.problem(p.path, p.message);
     for (const w of findings.warnings) this.warn(w.path, w.message);

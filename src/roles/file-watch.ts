@@ -1,7 +1,7 @@
 // Tells when one of the policy's files changed: by what they hold and not by events alone, since editors replace files,
 // and Kubernetes swaps symbolic links.
 import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 
 const EVERY = 1_000;
 
@@ -32,7 +32,8 @@ function fingerprint(files: readonly string[]): string {
   for (const file of files) {
     hash.update(`${file}\0`);
     try {
-      hash.update(readFileSync(file));
+      // Nobody waits for a pipe that took the file's place.
+      hash.update(statSync(file).isFile() ? readFileSync(file) : "no file");
     } catch (error) {
       hash.update(`unreadable ${(error as NodeJS.ErrnoException).code ?? ""}`);
     }

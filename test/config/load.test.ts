@@ -1,6 +1,6 @@
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { type LoadOptions, loadConfig } from "../../src/config/load.ts";
 import { ConfigError, type LoadedConfig } from "../../src/config/loaded.ts";
@@ -30,6 +30,20 @@ async function problems(files: Record<string, string | Buffer>, more: Partial<Lo
   }
   return [];
 }
+
+it("warns of a file that every user of the machine may change, also where it is included", async () => {
+  const dir = folder({ "p.yaml": "version: 1\ninclude: [more.yaml]\n", "more.yaml": "rules: []\n" });
+  const options = { files: [join(dir, "p.yaml")], env: {}, flags: {}, cwd: dir };
+  const modes = [0o644, 0o664, 0o666] as const;
+  const said: string[][] = [];
+  for (const mode of modes) {
+    chmodSync(join(dir, "more.yaml"), mode);
+    const { warnings } = await loadConfig(options);
+    said.push(warnings.map((w) => `${basename(w.file)}: ${w.message}`));
+  }
+  const warning = "more.yaml: every user of this machine may change this file: run chmod o-w more.yaml";
+  expect(said).toEqual([[], [], [warning]]);
+});
 
 const V = "version: 1\n";
 /** The text after line 1, and what must be said, where. */

@@ -241,6 +241,15 @@ test("a data folder that is removed under it: nothing passes any more, until it 
   expect(await ask("/anew")).toBe(200);
 }, 30_000);
 
+test("a policy file whose place a pipe takes: nobody waits for it, and the old policy stays", async () => {
+  await started();
+  const file = join(program.dir, "policy.yaml");
+  rmSync(file);
+  expect(run("mkfifo", file)).toBe(true);
+  await expect.poll(() => program.errors, { timeout: 10_000 }).toMatch(/it is not a regular file/);
+  expect(await ask("/still")).toBe(200);
+}, 30_000);
+
 test("a database that another process holds: answers go on from the journal, and nothing is missing afterwards", async () => {
   await started();
   expect(await ask("/before")).toBe(200);
