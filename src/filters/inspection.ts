@@ -5,6 +5,7 @@ import { charsetOfMark, decoderFor, isUtf8, TranscodedText } from "./charset.ts"
 import type { ContentAction, TextRule } from "./content-plan.ts";
 import { Edits } from "./edits.ts";
 import { EventBoundaries } from "./event-boundaries.ts";
+import { GrpcBoundaries } from "./grpc-boundaries.ts";
 import { type Following, TextScan } from "./text-scan.ts";
 
 export interface InspectionOptions {
@@ -13,8 +14,8 @@ export interface InspectionOptions {
   readonly hold: number;
   /** Bytes of a unit that are searched; Infinity: all. */
   readonly scanLimit: number;
-  /** What is judged as a whole and leaves as a whole: the body, or each event of an event stream. */
-  readonly unit: "body" | "event";
+  /** What is judged as a whole and leaves as a whole: the body, each event of an event stream, or each message of a gRPC call. */
+  readonly unit: "body" | "event" | "message";
   /** Named by the media type, or null. */
   readonly charset: string | null;
   /** What is done about a match of the rule: its action, or less (report mode) or more (what must not be changed is blocked). */
@@ -32,7 +33,7 @@ export class Inspection {
   readonly #plain = new ByteWindow();
   readonly #scan: TextScan;
   readonly #edits = new Edits();
-  readonly #events: EventBoundaries | null;
+  readonly #events: EventBoundaries | GrpcBoundaries | null;
   /** True: nothing is blocked or changed, so nothing waits. */
   readonly #passive: boolean;
   readonly #replacements = new Map<TextRule, Buffer>();
@@ -49,7 +50,8 @@ export class Inspection {
   constructor(options: InspectionOptions) {
     this.#o = options;
     this.#scan = new TextScan(options.rules, this.#plain);
-    this.#events = options.unit === "event" ? new EventBoundaries() : null;
+    const { unit } = options;
+    this.#events = unit === "event" ? new EventBoundaries() : unit === "message" ? new GrpcBoundaries() : null;
     this.#passive = options.rules.every((rule) => options.act(rule) === "report");
   }
 

@@ -91,7 +91,7 @@ export function inspectionOf(
     scanLimit: side.plan.scanLimit,
     unit,
     charset,
-    act: (rule) => side.act(rule),
+    act: (rule) => side.actOnBody(rule),
     noted: (rule, action, name) => side.noted(rule, action, name),
     blocked: (rule, name) => side.blocked(rule, "body", name),
     unscannable: (why) => side.unscannable(why),

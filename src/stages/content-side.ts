@@ -12,6 +12,8 @@ export class ContentSide {
   readonly direction: Direction;
   readonly rules: SideRules;
   readonly enforced: boolean;
+  /** True: the content is of messages with lengths of their own (gRPC). */
+  framed = false;
   /** Why nothing may be changed, or null. */
   readonly frozen: string | null;
 
@@ -46,6 +48,12 @@ export class ContentSide {
     return action === "redact";
   }
 
+  /** The same for content; of messages that say how long they are nothing is replaced. */
+  actOnBody(rule: ContentRule): ContentAction {
+    const action = this.act(rule);
+    return action === "redact" && this.framed ? "block" : action;
+  }
+
   /** Writes down a match that was let through or replaced. */
   noted(rule: ContentRule, action: ContentAction, name: string | null = null): void {
     const by = this.x.decision?.rule ?? "default";
@@ -58,7 +66,7 @@ export class ContentSide {
   blocked(rule: ContentRule, place: string, name: string | null = null): ProxyError {
     const why =
       rule.action === "redact"
-        ? ` and must not be changed: ${this.frozen ?? "it is partly out already, or not in UTF-8"}`
+        ? ` and must not be changed: ${this.frozen ?? (this.framed ? "it is of gRPC" : "it is partly out already, or not in UTF-8")}`
         : "";
     const text =
       rule.message ?? `the ${place} of the ${this.direction} matches ${labelled(rule, name)} of the rule${why}`;

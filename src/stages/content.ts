@@ -228,7 +228,8 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
   const type = firstValue(fields, "content-type");
   const charset = charsetOf(allValues(fields, "content-type"));
   const events = side.direction === "response" && type !== null && mediaTypeOf(type) === "text/event-stream";
-  const actions = rules.body.map((rule) => side.act(rule));
+  side.framed = type !== null && /^application\/grpc(?:[+;]|$)/i.test(type.trim());
+  const actions = rules.body.map((rule) => side.actOnBody(rule));
   const edits = actions.includes("redact");
   const holdsHead = !events && actions.some((action) => action !== "report");
   let changed = edits && !holdsHead;
@@ -238,7 +239,7 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
     open(next: BodyNext) {
       const job: StepJob = {
         side,
-        inspection: inspectionOf(side, events ? "event" : "body", charset),
+        inspection: inspectionOf(side, events ? "event" : side.framed ? "message" : "body", charset),
         holdsHead,
         edits,
         adapt: (decoded) => {

@@ -84,7 +84,8 @@ describe("messages", () => {
   });
 
   it("are not slipped in pings, pongs and close frames", () => {
-    const control = (setup: Setup, text: string) => contentMessages(exchange(setup), "request")?.control(Buffer.from(text));
+    const control = (setup: Setup, text: string) =>
+      contentMessages(exchange(setup), "request")?.control(Buffer.from(text));
     expect(() => control({ rules: [block] }, `a ${KEYWORD}`)).toThrow(/control frames/);
     expect(() => control({ rules: [redact] }, "1 123-45-6789 2")).toThrow(/control frames/);
     control({ rules: [block, redact] }, "");

@@ -581,6 +581,46 @@ it("what stands in a block that is not whole does not leave with what came befor
   }
 });
 
+describe("gRPC messages", () => {
+  const GRPC = ["content-type", "application/grpc+proto"];
+  const message = (text: string): Buffer => {
+    const prefix = Buffer.alloc(5);
+    prefix.writeUInt32BE(text.length, 1);
+    return Buffer.concat([prefix, Buffer.from(text)]);
+  };
+  const long = message("x".repeat(70_000));
+
+  it("leave as soon as they are whole, in both directions, however they are cut", async () => {
+    const stream = [message("one"), message(""), long, message("two")];
+    for (const chunks of [stream, bytewise(Buffer.concat(stream)), [Buffer.concat(stream)]]) {
+      const sent = await sendRequest({ rules: [block], fields: GRPC, hold: 100_000 }, chunks);
+      expect([sent.error, sent.out.equals(Buffer.concat(stream))]).toEqual([null, true]);
+    }
+    const x = exchange({ rules: [block], fields: GRPC });
+    const { after } = await drive(stage.requestStep?.(x) ?? null, [message("one"), message("two").subarray(0, 6)]);
+    expect(after).toEqual([8, 8]);
+    const got = await sendResponse({ rules: [block] }, [...GRPC], [message("one"), message("two")]);
+    expect(got.after).toEqual([8, 16]);
+  });
+
+  it("are blocked whole, at the message that holds it", async () => {
+    const chunks = [message("one"), message(`a ${KEYWORD} b`), message("two")];
+    for (const cuts of [chunks, bytewise(Buffer.concat(chunks))]) {
+      const sent = await sendRequest({ rules: [block], fields: GRPC }, cuts);
+      expect([sent.error?.reason, sent.out.toString()]).toEqual(["content-blocked", message("one").toString()]);
+    }
+    const first = await sendRequest({ rules: [block], fields: GRPC }, chunks.slice(1));
+    expect([first.error?.reason, first.out.length]).toEqual(["content-blocked", 0]);
+  });
+
+  it("are blocked where something would have to be replaced, since they say how long they are", async () => {
+    const sent = await sendRequest({ rules: [redact], fields: GRPC }, [message("1 123-45-6789 2")]);
+    expect(sent.error?.message).toMatch(/must not be changed: it is of gRPC/);
+    const clean = await sendRequest({ rules: [redact], fields: [...GRPC, "x", "123-45-6789."] }, [message("nothing")]);
+    expect([clean.out.equals(message("nothing")), clean.x.forward.fields.at(-1)]).toEqual([true, "***."]);
+  });
+});
+
 async function flushed(coding: "gzip" | "br", parts: string[]): Promise<Buffer[]> {
   const zlib = await import("node:zlib");
   const stream = coding === "gzip" ? zlib.createGzip() : zlib.createBrotliCompress();

@@ -1,4 +1,5 @@
 // Content rules over HTTP/2 on both sides: split DATA frames, trailers, framing of what is replaced, and what gRPC compressed.
+import { once } from "node:events";
 import { setImmediate as turn } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -16,10 +17,13 @@ const open = () => sessionThrough(house.port, here(), house.ca);
 const seenAt = (path: string) => origin.seen.filter((one) => one.headers[":path"] === path);
 
 beforeAll(async () => {
-  origin = await startH2Origin(
-    answering({ "x-a": "b" }, "hello", { "x-sum": "malicious_pattern" }),
-    testCa.leaf("127.0.0.1"),
-  );
+  const answer = answering({ "x-a": "b" }, "hello", { "x-sum": "malicious_pattern" });
+  origin = await startH2Origin((stream, seen, session) => {
+    if (seen.headers[":path"] !== "/sent/echo") return answer(stream, seen, session);
+    stream.respond({ ":status": 200, "content-type": "application/grpc" });
+    stream.on("data", (bytes: Buffer) => stream.write(bytes));
+    stream.on("end", () => stream.end());
+  }, testCa.leaf("127.0.0.1"));
   house = await startTestHouse({
     roots: testCa.cert,
     env: { TEST_SECRET: SECRET },
@@ -30,7 +34,7 @@ rules:
   - id: sent
     allow: https://${here()}/sent/**
     content:
-      - block: secrets
+      - block: { secrets: true, on: both }
       - redact: { text: hush, with: '-', on: request }
   - id: trailers
     allow: https://${here()}/trailers/**
@@ -78,6 +82,25 @@ test("calls whose messages gRPC compressed are refused as gRPC clients understan
   expect(seenAt("/sent/call")).toEqual([]);
   const plain = await ask(session, { ...headers, "grpc-encoding": "identity" }, Buffer.from([0, 0, 0, 0, 1, 1]));
   expect(plain.content.toString()).toBe("hello");
+  session.close();
+});
+
+test("a gRPC call whose sides answer each other goes on message by message", async () => {
+  const session = await open();
+  const headers = { ":method": "POST", ":path": "/sent/echo", "content-type": "application/grpc", te: "trailers" };
+  const stream = session.request(headers);
+  const messages = ["one", "two", "three"].map((text) => Buffer.from([0, 0, 0, 0, text.length, ...Buffer.from(text)]));
+  for (const message of messages) {
+    const back = once(stream, "data");
+    stream.write(message);
+    expect((await back)[0]).toEqual(message);
+  }
+  const ended = new Promise((resolve) => stream.on("close", resolve));
+  stream.on("error", () => {});
+  stream.write(Buffer.from([0, 0, 0, 0, SECRET.length, ...Buffer.from(SECRET)]));
+  await ended;
+  const [record] = await house.recordsWhere((r) => r.path === "/sent/echo");
+  expect(record).toMatchObject({ decision: "deny", reason: "content-blocked", rule: "sent" });
   session.close();
 });
 
