@@ -18,8 +18,8 @@ const seenAt = (path: string) => origin.seen.filter((one) => one.headers[":path"
 
 beforeAll(async () => {
   const answer = answering({ "x-a": "b" }, "hello", { "x-sum": "malicious_pattern" });
-  origin = await startH2Origin((stream, seen, session) => {
-    if (seen.headers[":path"] !== "/sent/echo") return answer(stream, seen, session);
+  origin = await startH2Origin((stream, seen, number) => {
+    if (seen.headers[":path"] !== "/sent/echo") return answer(stream, seen, number);
     stream.respond({ ":status": 200, "content-type": "application/grpc" });
     stream.on("data", (bytes: Buffer) => stream.write(bytes));
     stream.on("end", () => stream.end());
