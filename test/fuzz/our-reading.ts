@@ -2,7 +2,7 @@
 import { METHODS } from "node:http";
 import { ChunkedReader } from "../../src/http/chunked.ts";
 import { Head, parseRequestHead, parseResponseHead } from "../../src/http/parse-head.ts";
-import { parseAbsoluteTarget } from "../../src/http/target.ts";
+import { parseAbsoluteTarget, parseConnectTarget } from "../../src/http/target.ts";
 
 export interface ReadMessage {
   /** What the first line says. */
@@ -96,9 +96,10 @@ export function readRequests(bytes: Buffer, cuts: readonly number[] = []): Readi
   return { messages, status: "more" };
 }
 
-/** The forms of RFC 9112 section 3.2 that the engine takes; the authority of CONNECT is looked at elsewhere. */
+/** The forms of RFC 9112 section 3.2 that the engine takes. */
 function isTarget({ method, target }: Head): boolean {
-  if (method === "CONNECT" || target.startsWith("/")) return true;
+  if (method === "CONNECT") return parseConnectTarget(target) !== null;
+  if (target.startsWith("/")) return true;
   return target === "*" || parseAbsoluteTarget(target) !== null;
 }
 
