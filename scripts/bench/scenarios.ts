@@ -57,7 +57,7 @@ export const SCENARIOS: readonly Scenario[] = [
     id: "connections",
     title: "intercepted, new CONNECT and TLS each",
     unit: "us/connection",
-    warmth: 3_000,
+    warmth: 8_000,
     job: { ...KEPT, fresh: true, connections: 8 },
   },
   {
@@ -92,7 +92,7 @@ export const SCENARIOS: readonly Scenario[] = [
     id: "tunnel-connections",
     title: "blind tunnel, new each",
     unit: "us/connection",
-    warmth: 3_000,
+    warmth: 8_000,
     job: { ...KEPT, way: "tunnel", fresh: true, connections: 8 },
   },
   {
