@@ -94,7 +94,11 @@ function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
       resolve(socket);
     };
     socket.once("connect", () => {
-      if (!options.addresses.some((a) => sameAddress(a.address, socket.remoteAddress))) {
+      const { remoteAddress } = socket;
+      // Reset before anybody could ask who it is: nothing is known to be wrong with the address, and nothing was sent.
+      if (remoteAddress === undefined)
+        return fail(new ProxyError("origin-unreachable", "the connection was reset at once"));
+      if (!options.addresses.some((a) => sameAddress(a.address, remoteAddress))) {
         return fail(new ProxyError("address-prohibited", "the connection went to an address that was not checked"));
       }
       options.connected?.();
@@ -106,8 +110,7 @@ function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
 }
 
 /** Node shows an IPv4 peer of a dual-stack socket as ::ffff:a.b.c.d; IPv6 text may differ in form only. */
-function sameAddress(checked: string, dialled: string | undefined): boolean {
-  if (dialled === undefined) return false;
+function sameAddress(checked: string, dialled: string): boolean {
   if (dialled === checked || dialled === `::ffff:${checked}`) return true;
   if (!net.isIPv6(checked) || !net.isIPv6(dialled)) return false;
   const list = new net.BlockList();
