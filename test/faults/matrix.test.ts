@@ -276,7 +276,7 @@ beforeAll(async () => {
     originCa,
     dns: (name, type, count) => NAMES(name.replace(/^b-/, ""), type, count),
     policy: `server: { header-timeout: 3s, idle-timeout: 5s, connect-timeout: 2s }
-defaults: { action: allow, limits: { idle: 2s, total: 15s } }
+defaults: { action: allow, limits: { idle: 3s, total: 15s } }
 network: { allow: [127.0.0.0/8] }
 rules:
   - { id: blind, allow: [${patterns.join(", ")}], tunnel: { reason: test, idle: 2s } }
