@@ -40,7 +40,7 @@ async function running(outputs: string): Promise<Running> {
     rmSync(dir, { recursive: true, force: true });
   });
   const one = { child, policy, port, dir };
-  await expect.poll(() => ask(one), { timeout: PATIENCE }).toBe(200);
+  await expect.poll(() => ask(one)).toBe(200);
   return one;
 }
 

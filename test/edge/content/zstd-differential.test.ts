@@ -73,7 +73,7 @@ test.each(KINDS)("%s: every length and level comes out as it went in", async (ki
 /** Bytes that are not the header of the frame, whose content size the reference takes memory for. */
 const HEADER = 10;
 
-test("changed frames are read as the reference reads them, or refused", { timeout: 60_000 }, async () => {
+test("changed frames are read as the reference reads them, or refused", async () => {
   const seed = Math.floor(Math.random() * 2 ** 32);
   const next = numbers(seed);
   let [taken, refused, agreed] = [0, 0, 0];

@@ -52,17 +52,17 @@ test("what waits to be written when both sides have ended still arrives, however
   });
   answering.end("first to end");
   asking.resume();
-  await expect.poll(() => asking.readableEnded, { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => asking.readableEnded).toBe(true);
   asking.end();
-  await expect.poll(() => ends, { timeout: 20_000 }).toHaveLength(1);
+  await expect.poll(() => ends).toHaveLength(1);
   expect(origin.writableLength).toBeGreaterThan(0);
   let got = 0;
   answering.on("data", (b) => {
     got += b.length;
   });
   answering.resume();
-  await expect.poll(() => answering.readableEnded, { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => answering.readableEnded).toBe(true);
   expect(got).toBe(rest.length);
   expect(ends[0]).toMatchObject({ reason: null, sent: { complete: true }, received: { bytes: 12, complete: true } });
-  await expect.poll(() => client.destroyed && origin.destroyed, { timeout: 20_000 }).toBe(true);
+  await expect.poll(() => client.destroyed && origin.destroyed).toBe(true);
 });

@@ -90,7 +90,7 @@ describe("the CA that is made on first start", () => {
     expect(readdirSync(dir)).toContain("ca.pem");
     rmSync(certificate);
     await expect(openCa({ dir, now })).rejects.toThrow(/ca\.key is there but .*ca\.pem is not/);
-  }, 30_000);
+  });
 
   test("has an encrypted key when there is a passphrase", async () => {
     const dir = folder();
