@@ -20,6 +20,7 @@ import { closeIfGone } from "./probe.ts";
 import { bytesWritten, rejectedStreams } from "./rejected.ts";
 import { contentLength, readRequest } from "./request.ts";
 import { MOST_UNSENT, SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
+import { whenSettled } from "./settled.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
@@ -40,7 +41,9 @@ export function openHttp2Session(
 ): void {
   const { connect } = facts;
   if (connect === null) throw new Error("HTTP/2 is spoken inside CONNECT only");
-  new H2ClientSession(services, socket, raw, facts, connect);
+  whenSettled(services, socket, () => {
+    new H2ClientSession(services, socket, raw, facts, connect);
+  });
 }
 
 export class H2ClientSession implements StreamOwner {

@@ -86,6 +86,8 @@ export class H2OriginSession implements StreamHome {
       this.failure ??= new Error("the origin closed the connection");
     });
     session.on("close", () => this.ended());
+    // The session's own event may never come where the connection went while something was written to it.
+    this.route.socket.on("close", () => setImmediate(() => this.ended()));
     session.on("stream", (pushed) => pushed.close(http2.constants.NGHTTP2_REFUSED_STREAM));
   }
 
