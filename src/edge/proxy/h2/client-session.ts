@@ -22,7 +22,7 @@ import { contentLength, readRequest } from "./request.ts";
 import { MOST_UNSENT, SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
 import { whenSettled } from "./settled.ts";
 
-const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
 const POLL = 1_000;
 const LINGER = 2_000;
@@ -89,7 +89,9 @@ export class H2ClientSession implements StreamOwner {
     this.idleSince = services.wheel.now;
     socket.prependListener("close", () => this.lookForUnseen(true));
     // HTTP/2 has no half-open connections.
-    socket.on("end", () => socket.destroy());
+    socket.on("end", () => this.hangUp());
+    // Before the TLS on it hears of it: see hangUp.
+    raw.prependListener("close", () => this.hangUp());
     const options = serverOptions(services.policy().defaults.limits);
     this.writtenBefore = bytesWritten(socket);
     this.settingsLength = settingsFrameLength(options);
@@ -292,6 +294,16 @@ export class H2ClientSession implements StreamOwner {
     this.session.destroy();
     this.socket.destroy();
     this.ended();
+  }
+
+  /**
+   * The connection is over. The session goes first: where TLS goes while the session writes, and has still to read, node:http2
+   * reads what is no longer there, and the process ends (an assertion of Node's).
+   */
+  private hangUp(): void {
+    this.lookForUnseen(true);
+    if (!this.session.destroyed) this.session.destroy(null as unknown as undefined, NGHTTP2_CANCEL);
+    this.socket.destroy();
   }
 
   private failed(error: NodeJS.ErrnoException): void {

@@ -81,7 +81,12 @@ export class H2OriginSession implements StreamHome {
       this.failure ??= error;
     });
     // HTTP/2 has no half-open connections.
-    this.route.socket.on("end", () => this.route.socket.destroy());
+    // The session goes before its TLS: otherwise it may read what is no longer there, and the process ends.
+    this.route.socket.on("end", () => {
+      this.failure ??= new Error("the origin closed the connection");
+      if (!session.destroyed) session.destroy(null as unknown as undefined, http2.constants.NGHTTP2_CANCEL);
+      this.route.socket.destroy();
+    });
     this.route.socket.prependListener("close", () => {
       this.failure ??= new Error("the origin closed the connection");
     });
