@@ -4,7 +4,6 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "no
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import Ajv from "ajv";
 import { Command } from "commander";
 import { afterAll, beforeAll, expect, test } from "vitest";
@@ -16,9 +15,9 @@ import { signingKey } from "../../src/edge/audit/signing-key.ts";
 import { AuditStore } from "../../src/edge/audit/store.ts";
 import { aRecord, linesFor, until } from "../edge/audit/support.ts";
 import { tamper } from "../edge/audit/tamper.ts";
+import { PROGRAM } from "../support/cli.ts";
 
 const sha = (text: string): string => createHash("sha256").update(text).digest("hex");
-const MAIN = fileURLToPath(new URL("../../src/main.ts", import.meta.url));
 let dir: string;
 /** A log of its own, that grows. */
 let followed: string;
@@ -28,7 +27,7 @@ const audit = (...args: string[]) => auditIn(dir, ...args);
 
 function auditIn(data: string, ...args: string[]): Promise<{ code: number; out: string; err: string }> {
   return new Promise((resolve) => {
-    const argv = ["--import", "tsx", MAIN, "audit", ...args, "--data", data];
+    const argv = [...PROGRAM, "audit", ...args, "--data", data];
     execFile(process.execPath, argv, { maxBuffer: 1 << 26 }, (error, out, err) =>
       resolve({ code: error === null ? 0 : Number(error.code), out, err }),
     );
@@ -128,28 +127,17 @@ test("query prints what its filters match, as a table and as JSON", async () => 
 });
 
 test("tail follows what is written while it runs", async () => {
-  const child = spawn(process.execPath, [
-    "--import",
-    "tsx",
-    MAIN,
-    "audit",
-    "tail",
-    "--limit",
-    "1",
-    "--json",
-    "--data",
-    followed,
-  ]);
+  const child = spawn(process.execPath, [...PROGRAM, "audit", "tail", "--limit", "1", "--json", "--data", followed]);
   let out = "";
   child.stdout.on("data", (data: Buffer) => {
     out += data.toString();
   });
   const store = new AuditStore(followed);
   try {
-    await until(() => out.split("\n").length === 2, 20_000);
+    await until(() => out.split("\n").length === 2);
     const late = aRecord();
     store.append(linesFor(late), { file: 0, offset: 0 });
-    await until(() => out.includes(late.id), 5_000);
+    await until(() => out.includes(late.id));
   } finally {
     store.close();
     child.kill("SIGTERM");
@@ -158,7 +146,7 @@ test("tail follows what is written while it runs", async () => {
 });
 
 test("tail prints each record once, however fast they come", async () => {
-  const child = spawn(process.execPath, ["--import", "tsx", MAIN, "audit", "tail", "--json", "--data", followed]);
+  const child = spawn(process.execPath, [...PROGRAM, "audit", "tail", "--json", "--data", followed]);
   let out = "";
   child.stdout.on("data", (data: Buffer) => {
     out += data.toString();
@@ -170,7 +158,7 @@ test("tail prints each record once, however fast they come", async () => {
       paths.push(`/fast/${paths.length}`);
       store.append(linesFor(aRecord({ path: paths.at(-1) as string })), { file: 0, offset: 0 });
     }
-    await until(() => out.includes(`"${paths.at(-1)}"`), 10_000);
+    await until(() => out.includes(`"${paths.at(-1)}"`));
   } finally {
     store.close();
     child.kill("SIGTERM");
@@ -279,7 +267,7 @@ test("an export that cannot be written whole leaves nothing, and one whose reade
   const path = `/${"x".repeat(2_000)}`;
   store.append(linesFor(...Array.from({ length: 200 }, () => aRecord({ path }))), { file: 0, offset: 0 });
   store.close();
-  const ours = `"${process.execPath}" --import tsx "${MAIN}" audit export --data "${folder}"`;
+  const ours = `"${process.execPath}" ${PROGRAM.map((text) => `"${text}"`).join(" ")} audit export --data "${folder}"`;
   const sh = (script: string) =>
     new Promise<{ code: number; err: string }>((resolve) => {
       execFile("bash", ["-c", script], (error, _out, err) =>

@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { PROGRAM } from "../support/cli.ts";
 import { cli, openSmallHouse, REPOSITORY, type SmallHouse, startCli } from "./support/small-house.ts";
 
 let house: SmallHouse;
@@ -133,8 +134,7 @@ describe("the variables", () => {
   test("a run inside a run speaks as itself, and variables do not grow", async () => {
     const inner = ["run", "--data", house.data, "--as", "inner", "--"];
     const code = `console.log(process.env.JAVA_TOOL_OPTIONS.split('-Dhttp.proxyHost').length, process.env.NODE_OPTIONS.split('--require').length)`;
-    const main = new URL("../../src/main.ts", import.meta.url).pathname;
-    const { stdout, stderr } = await run([process.execPath, "--import", "tsx", main, ...inner, ...node(code)]);
+    const { stdout, stderr } = await run([process.execPath, ...PROGRAM, ...inner, ...node(code)]);
     expect([stdout.toString(), stderr]).toEqual(["2 2\n", expect.not.stringContaining("NO_PROXY")]);
   });
 });

@@ -9,6 +9,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import { selfSigned, TestCa } from "../support/certificates.ts";
+import { PROGRAM } from "../support/cli.ts";
 import { origins, type RawOrigin, startRawOrigin } from "../support/origin.ts";
 import { connectTo } from "../support/raw-client.ts";
 import { type Scene, startScene } from "./scene.ts";
@@ -117,13 +118,10 @@ ${NETWORK}rules:
   - { id: quiet, allow: ["127.0.0.1:${quiet.port}"], tunnel: { reason: test, without-sni: allow } }
 `,
     );
-    const main = join(import.meta.dirname, "../../src/main.ts");
     const child = spawn(
       process.execPath,
       [
-        "--import",
-        "tsx",
-        main,
+        ...PROGRAM,
         "start",
         "-c",
         join(dir, "policy.yaml"),

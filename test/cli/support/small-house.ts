@@ -11,6 +11,7 @@ import { createSecureContext, TLSSocket } from "node:tls";
 import { fileURLToPath } from "node:url";
 import { openCa } from "../../../src/edge/tls/ca.ts";
 import { type ControlledHouse, openControl } from "../../../src/roles/control.ts";
+import { PROGRAM } from "../../support/cli.ts";
 
 export interface Seen {
   readonly client: string | null;
@@ -31,7 +32,6 @@ export interface SmallHouse {
 }
 
 export const REPOSITORY = fileURLToPath(new URL("../../../", import.meta.url));
-const TSX = new URL("../../../node_modules/tsx/dist/loader.mjs", import.meta.url).href;
 
 export async function openSmallHouse(): Promise<SmallHouse> {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), "sallyport-cli-")));
@@ -148,10 +148,9 @@ export function cleanEnvironment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEn
   return { ...env, NO_COLOR: "1", ...more };
 }
 
-/** Starts the program as a user does, from its source. */
+/** Starts the program as a user does. */
 export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd = REPOSITORY) {
-  const main = join(REPOSITORY, "src/main.ts");
-  return spawn(process.execPath, ["--import", TSX, main, ...args], { env: cleanEnvironment(env), cwd });
+  return spawn(process.execPath, [...PROGRAM, ...args], { env: cleanEnvironment(env), cwd });
 }
 
 /** Runs it to its end, with bytes for its standard input. */
