@@ -1,5 +1,4 @@
 // What the proxy's edge gets from the house. Everything that a reload changes is asked for anew each time.
-import type net from "node:net";
 import type { Duplex } from "node:stream";
 import type { SecureContext } from "node:tls";
 import type { AuditSink } from "../../audit/sink.ts";
@@ -42,8 +41,8 @@ export interface ProxyServices extends RelayServices {
     error: Error,
     host: string,
   ): { reason: "client-tls-rejected" | "client-tls-failed"; detail: string };
-  /** HTTP/2 towards the client: takes over a connection (and the one under its TLS) that speaks it; null where it is not spoken. */
-  readonly http2: ((socket: Duplex, raw: net.Socket, facts: ConnectionFacts) => void) | null;
+  /** HTTP/2 towards the client: takes over a connection (and what is under its TLS) that speaks it; null where it is not spoken. */
+  readonly http2: ((socket: Duplex, raw: Duplex, facts: ConnectionFacts) => void) | null;
   /** True while the house drains: connections are closed after the present exchange. */
   draining(): boolean;
   /** What is open, for draining and for caps. */

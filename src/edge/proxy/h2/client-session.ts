@@ -1,7 +1,6 @@
 // HTTP/2 towards the client: one session over a decrypted (or clear-text) connection inside CONNECT; each stream is an
 // exchange of its own. Bounds: streams, field sections, windows, time, and what a client may ask of us for nothing.
 import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { connectionRecord } from "../../../audit/build.ts";
 import { type ConnectContext, type ConnectionFacts, Exchange } from "../../../exchange/exchange.ts";
@@ -33,12 +32,7 @@ const UNSEEN_RECORDS = 100;
  * Takes over a connection whose client speaks HTTP/2 (ALPN, or prior knowledge in clear text). `raw`: the connection under its
  * TLS, or the same one.
  */
-export function openHttp2Session(
-  services: ProxyServices,
-  socket: Duplex,
-  raw: net.Socket,
-  facts: ConnectionFacts,
-): void {
+export function openHttp2Session(services: ProxyServices, socket: Duplex, raw: Duplex, facts: ConnectionFacts): void {
   const { connect } = facts;
   if (connect === null) throw new Error("HTTP/2 is spoken inside CONNECT only");
   whenSettled(services, socket, () => {
@@ -56,7 +50,7 @@ export class H2ClientSession implements StreamOwner {
   private readonly streams = new Set<H2ClientStream>();
   private readonly abuse = new AbuseCounter();
   /** The connection under `socket`. */
-  private readonly raw: net.Socket;
+  private readonly raw: Duplex;
   private readonly deadline: Deadline;
   /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
   private seenUpTo: number | null = null;
@@ -73,13 +67,7 @@ export class H2ClientSession implements StreamOwner {
   private closing = false;
   private gone = false;
 
-  constructor(
-    services: ProxyServices,
-    socket: Duplex,
-    raw: net.Socket,
-    facts: ConnectionFacts,
-    connect: ConnectContext,
-  ) {
+  constructor(services: ProxyServices, socket: Duplex, raw: Duplex, facts: ConnectionFacts, connect: ConnectContext) {
     this.services = services;
     this.facts = facts;
     this.connect = connect;
