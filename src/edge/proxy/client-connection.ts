@@ -58,8 +58,12 @@ export class ClientConnection implements ClientSide, ConnectSide {
   private halfClosed = false;
   private discarded = 0;
   private readonly overLimit: boolean;
+  private readonly onPreface: (() => void) | null;
 
-  /** `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. */
+  /**
+   * `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. `onPreface`: takes
+   * the socket over when HTTP/2 begins on it after all; null where it must not.
+   */
   constructor(
     services: ProxyServices,
     socket: Duplex,
@@ -67,6 +71,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     facts: ConnectionFacts,
     scheme: Scheme | null,
     overLimit = false,
+    onPreface: (() => void) | null = null,
   ) {
     this.services = services;
     this.socket = socket;
@@ -74,6 +79,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     this.facts = facts;
     this.scheme = scheme;
     this.overLimit = overLimit;
+    this.onPreface = onPreface;
     this.writer = new ResponseWriter(socket, this);
     this.deadline = services.wheel.start(this, services.settings.headerTimeout);
     (socket as Owned)[OWNER] = this;
@@ -129,12 +135,28 @@ export class ClientConnection implements ClientSide, ConnectSide {
     }
     this.headBegun = false;
     if (result < 0) {
-      this.refuseConnection(new ProxyError(reasonOfCode(result)), null);
+      if (this.onPreface === null || !isPreface(input))
+        this.refuseConnection(new ProxyError(reasonOfCode(result)), null);
+      else this.handToHttp2(this.onPreface);
       return false;
     }
     input.advance(result);
     this.begin(head);
     return this.state !== "handed-over";
+  }
+
+  /**
+   * ALPN agreed on HTTP/2, and this is how it begins. Until here it might have been HTTP/1.1 all the same: net/http of Go offers
+   * what it speaks with origins, and then sends its CONNECT in HTTP/1.1.
+   */
+  private handToHttp2(take: () => void): void {
+    const { socket } = this;
+    const rest = this.input.take();
+    this.detach();
+    socket.on("error", () => socket.destroy());
+    socket.pause();
+    socket.unshift(rest);
+    take();
   }
 
   private begin(head: Head): void {
@@ -453,6 +475,11 @@ function upgradeOf(head: Head): string | null {
   const wanted = head.upgrade.split(",").map((protocol) => protocol.trim());
   return wanted.filter((protocol) => protocol !== "" && !/^h2c?$/i.test(protocol)).join(", ") || null;
 }
+
+/** How HTTP/2 begins (RFC 9113 section 3.4): no request of HTTP/1.x does. */
+const isPreface = (input: Input): boolean =>
+  input.bytes.toString("latin1", input.from, Math.min(input.to, input.from + PREFACE.length)) === PREFACE;
+const PREFACE = "PRI * HTTP/2.0";
 
 const POLL = 1_000;
 const OWNER = Symbol("client connection");

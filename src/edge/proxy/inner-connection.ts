@@ -73,7 +73,7 @@ export class InnerConnection {
     const { services } = this.connect.side;
     if (services.http2 !== null && this.held.toString("latin1", 0, PREFACE.length) === PREFACE) {
       this.socket.unshift(this.held);
-      services.http2(this.socket, this.socket, facts);
+      services.http2(this.socket, this.socket, facts, null);
       return;
     }
     const inner = new ClientConnection(services, this.socket, this.socket, facts, "http");
@@ -168,7 +168,7 @@ export class InnerConnection {
       byAddress && canonical !== null && canonical !== authority.host && !ipLiteral(canonical) ? canonical : null;
     const mismatch = sni !== null && alias === null && canonical !== authority.host;
     const facts = this.innerFacts({ intercepted: true, sni, sniMismatch: mismatch, alias });
-    if (secured.alpnProtocol === "h2" && services.http2 !== null) services.http2(secured, this.socket, facts);
+    if (secured.alpnProtocol === "h2" && services.http2 !== null) services.http2(secured, this.socket, facts, null);
     else new ClientConnection(services, secured, this.socket, facts, "https");
   }
 

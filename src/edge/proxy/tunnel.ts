@@ -1,5 +1,6 @@
 // Blind tunnels: TLS that the policy does not open. The client's SNI is still read and compared before a byte of it goes
 // on; bytes are counted and limited; the record is written when the tunnel ends.
+import net from "node:net";
 import type { Duplex } from "node:stream";
 import { connectRecord } from "../../audit/build.ts";
 import type { BodyRecord, OriginRecord, Timings } from "../../audit/record.ts";
@@ -293,7 +294,8 @@ class Tunnel {
       origin,
       limits: this.plan,
       digest: false,
-      ownBuffer: this.route?.direct ?? false,
+      // HTTP/2 may keep what it was given for longer than it says.
+      ownBuffer: client instanceof net.Socket && (this.route?.direct ?? false),
       done: (end) => {
         services.open.delete(relay);
         services.metrics.tunnelClosed(end.sent.bytes, end.received.bytes);
