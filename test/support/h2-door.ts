@@ -3,6 +3,7 @@
 import type { ClientHttp2Session, ClientHttp2Stream } from "node:http2";
 import net from "node:net";
 import tls from "node:tls";
+import { resetConnection } from "../../src/edge/proxy/reset.ts";
 import { proxySession } from "./h2-proxy.ts";
 
 export class H2Door {
@@ -23,8 +24,8 @@ export class H2Door {
   }
 }
 
-/** `port`: of the house. What is not CONNECT goes there in HTTP/1.1. */
-export async function openH2Door(port: number): Promise<H2Door> {
+/** `port`: of the house. What is not CONNECT goes there in HTTP/1.1, and so does everything where `http2` is false. */
+export async function openH2Door(port: number, http2 = true): Promise<H2Door> {
   const sessions = new Map<string, Promise<ClientHttp2Session>>();
   const sessionFor = async (from: string): Promise<ClientHttp2Session> => {
     const old = await sessions.get(from);
@@ -35,7 +36,8 @@ export async function openH2Door(port: number): Promise<H2Door> {
   };
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     socket.on("error", () => {});
-    serve(socket, port, sessionFor).catch(() => socket.resetAndDestroy());
+    if (!http2) direct(socket, Buffer.alloc(0), port);
+    else serve(socket, port, sessionFor).catch(() => socket.resetAndDestroy());
   });
   await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   return new H2Door(server, sessions);
@@ -120,7 +122,7 @@ function join(socket: net.Socket, stream: ClientHttp2Stream): void {
     if (whole) socket.end();
   });
   stream.on("close", () => {
-    if (!whole || stream.rstCode !== 0) socket.resetAndDestroy();
+    if (!whole || stream.rstCode !== 0) resetConnection(socket);
   });
   socket.on("data", (b: Buffer) => {
     if (!stream.destroyed && !stream.closed && !stream.write(b)) socket.pause();
@@ -139,9 +141,8 @@ function join(socket: net.Socket, stream: ClientHttp2Stream): void {
 function direct(socket: net.Socket, first: Buffer, port: number): void {
   const from = socket.remoteAddress?.replace("::ffff:", "") ?? "127.0.0.1";
   const raw = net.connect({ port, host: "127.0.0.1", localAddress: from, noDelay: true, allowHalfOpen: true });
-  raw.on("error", () => socket.resetAndDestroy());
   const secured = tls.connect({ socket: raw, ALPNProtocols: ["http/1.1"], rejectUnauthorized: false });
-  secured.on("error", () => socket.resetAndDestroy());
+  for (const end of [raw, secured]) end.on("error", () => resetConnection(socket));
   secured.write(first);
   socket.pipe(secured);
   secured.pipe(socket);

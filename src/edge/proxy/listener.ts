@@ -58,13 +58,9 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
     const address = facts.clientAddress;
     const overLimit = clients.of(address) > connectionsPerClient;
     const { http2 } = services;
-    const agreed = http2 !== null && (socket as Partial<tls.TLSSocket>).alpnProtocol === "h2";
-    const port: ProxyPort = {
-      overLimit,
-      enter: () => clients.of(address) < connectionsPerClient && clients.enter(address) > 0,
-      leave: () => clients.leave(address),
-    };
-    const onPreface = agreed ? () => http2(socket, raw, facts, port) : null;
+    let onPreface: (() => void) | null = null;
+    if (http2 !== null && (socket as Partial<tls.TLSSocket>).alpnProtocol === "h2")
+      onPreface = () => http2(socket, raw, facts, portOf(clients, address, connectionsPerClient, overLimit));
     new ClientConnection(services, socket, raw, facts, null, overLimit, onPreface);
   };
   const server = options.tls === null ? plainServer(admit, accept) : tlsServer(services, options.tls, admit, accept);
@@ -79,6 +75,12 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
     });
   });
 }
+
+const portOf = (clients: ClientCount, address: string, most: number, overLimit: boolean): ProxyPort => ({
+  overLimit,
+  enter: () => clients.of(address) < most && clients.enter(address) > 0,
+  leave: () => clients.leave(address),
+});
 
 type Admit = (raw: net.Socket) => boolean;
 type Accept = (socket: net.Socket, raw: net.Socket) => void;
