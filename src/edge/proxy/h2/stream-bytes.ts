@@ -72,7 +72,6 @@ export class StreamBytes extends Duplex implements Guarded {
   // ---- to the client ----------------------------------------------------------------------------------------------------
 
   override _write(chunk: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    if (chunk.length === 0) return done();
     this.send(Buffer.from(chunk), done);
   }
 
@@ -84,6 +83,7 @@ export class StreamBytes extends Duplex implements Guarded {
   private send(bytes: Buffer, done: (error?: Error | null) => void): void {
     const { stream } = this;
     if (stream.destroyed || stream.closed) return done(this.wasReset());
+    if (bytes.length === 0) return done();
     this.bytesWritten += bytes.length;
     stream.write(bytes, done);
   }
