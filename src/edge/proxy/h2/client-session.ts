@@ -20,10 +20,11 @@ import { H2ClientStream, type StreamOwner } from "./client-stream.ts";
 import { ConnectStream } from "./connect-stream.ts";
 import { readSection, type Section } from "./fields.ts";
 import { closeIfGone } from "./probe.ts";
-import { bytesWritten, rejectedStreams } from "./rejected.ts";
+import { bytesWritten } from "./rejected.ts";
 import { contentLength, readConnect, readProxyRequest, readRequest } from "./request.ts";
 import { MOST_UNSENT, SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
 import { whenSettled } from "./settled.ts";
+import { UnseenStreams } from "./unseen.ts";
 
 const { NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
@@ -69,15 +70,8 @@ export class H2ClientSession implements StreamOwner {
   /** The connection under `socket`. */
   private readonly raw: Duplex;
   private readonly deadline: Deadline;
-  /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
-  private seenUpTo: number | null = null;
-  private begun = 0;
-  /** What was written before the session, and what it has to answer: until the first stream. */
-  private readonly writtenBefore: number;
-  private readonly settingsLength: number;
-  private acks = 0;
-  private pongs = 0;
-  /** Bytes of responses that were reset before they were sent. */
+  private readonly missing: UnseenStreams;
+  /** Bytes that were written to streams which were reset before they were sent. */
   private unsent = 0;
   private idleSince: number;
   private served = false;
@@ -92,13 +86,15 @@ export class H2ClientSession implements StreamOwner {
     this.socket = socket;
     this.raw = raw;
     this.idleSince = services.wheel.now;
-    socket.prependListener("close", () => this.lookForUnseen(true));
+    socket.prependListener("close", () => this.missing.lookForMissing(true));
     // HTTP/2 has no half-open connections.
     socket.on("end", () => socket.destroy());
     const options = serverOptions(services.policy().defaults.limits);
-    this.writtenBefore = bytesWritten(socket);
-    this.settingsLength = settingsFrameLength(options);
+    const written = bytesWritten(socket);
     this.session = http2.performServerHandshake(socket, options);
+    this.missing = new UnseenStreams(this.session, socket, written, settingsFrameLength(options), (n) =>
+      this.unseen(n),
+    );
     // A TLSSocket that no tls.Server made never says that it is secure; here it is, and the session waits for the event.
     if (this.session.connecting) socket.emit("secureConnect");
     this.session.setLocalWindowSize(SESSION_WINDOW);
@@ -108,18 +104,18 @@ export class H2ClientSession implements StreamOwner {
   }
 
   private listen(): void {
-    const { session } = this;
+    const { session, missing } = this;
     session.on("stream", (stream, _headers, flags, raw?: string[]) => this.opened(stream, flags, raw ?? []));
     session.on("ping", () => {
-      this.pongs++;
+      missing.pongs++;
       this.bear("ping");
     });
     session.on("remoteSettings", () => {
-      this.acks++;
-      setImmediate(() => this.look());
+      missing.acks++;
+      setImmediate(() => missing.look());
       this.bear("settings");
     });
-    session.on("localSettings", () => setImmediate(() => this.look()));
+    session.on("localSettings", () => setImmediate(() => missing.look()));
     session.on("error", (error: NodeJS.ErrnoException) => this.failed(error));
     session.on("close", () => this.ended());
   }
@@ -127,7 +123,7 @@ export class H2ClientSession implements StreamOwner {
   // ---- streams --------------------------------------------------------------------------------------------------------
 
   private opened(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
-    this.countMissing(stream.id ?? 0);
+    this.missing.shown(stream.id ?? 0);
     this.served = true;
     try {
       this.begin(stream, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0, raw);
@@ -238,47 +234,8 @@ export class H2ClientSession implements StreamOwner {
     this.services.log.error({ err: error }, "an HTTP/2 stream failed inside the proxy");
   }
 
-  // ---- what node:http2 rejected by itself -----------------------------------------------------------------------------------
-
-  /** Heads that are not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. */
-  private countMissing(id: number): void {
-    const before = this.seenUpTo;
-    this.seenUpTo = Math.max(before ?? 0, id);
-    const skipped = (id - (before ?? -1)) / 2 - 1;
-    if (skipped > 0) this.unseen(before === null ? Math.min(skipped, this.rejected()) : skipped);
-  }
-
-  /** Before the first stream, numbers may be left out by right: some clients begin at 3. */
-  private rejected(): number {
-    const bytes = bytesWritten(this.socket) - this.writtenBefore;
-    const { acks, pongs, settingsLength, session } = this;
-    return rejectedStreams(
-      { bytes, queued: session.state.outboundQueueSize ?? 0 },
-      { settings: settingsLength, acks, pongs },
-    );
-  }
-
-  /** A head began, and may still be under way. */
-  private look(): number {
-    const last = this.session.destroyed ? 0 : (this.session.state.lastProcStreamID ?? 0);
-    const known = this.begun;
-    this.begun = Math.max(known, last);
-    return last > (this.seenUpTo ?? 0) ? known : 0;
-  }
-
-  /** A head that began before the last look (or before the end) and never became a stream. `over`: nothing more comes. */
-  private lookForUnseen(over: boolean): void {
-    const known = this.look();
-    const last = over ? this.begun : known;
-    if (last <= (this.seenUpTo ?? 0)) return;
-    let missing = Math.ceil((last - (this.seenUpTo ?? last - 2)) / 2);
-    if (this.seenUpTo === null && !over) missing = Math.max(1, Math.min((last + 1) / 2, this.rejected()));
-    this.seenUpTo = last;
-    this.unseen(missing);
-  }
-
+  /** So many streams were reset by node:http2 itself. */
   private unseen(count: number): void {
-    if (count === 0) return;
     const error = new ProxyError("malformed-request", "the head of an HTTP/2 stream is not valid, or came too early");
     if (count > UNSEEN_RECORDS) this.record(error, null, [`streams:${count}`]);
     else for (let i = 0; i < count; i++) this.record(error, null);
@@ -310,7 +267,7 @@ export class H2ClientSession implements StreamOwner {
   expire(): void {
     const { wheel, settings } = this.services;
     this.deadline.at = wheel.now + POLL;
-    this.lookForUnseen(false);
+    this.missing.lookForMissing(false);
     closeIfGone(this.raw);
     for (const stream of [...this.streams]) if (!stream.poll(wheel.now)) return this.destroy();
     if (this.streams.size > 0) return;
