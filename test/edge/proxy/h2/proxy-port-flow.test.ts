@@ -108,6 +108,11 @@ async function digest(source: NodeJS.ReadableStream): Promise<string> {
   await once(source as never, "end");
   return hash.digest("hex");
 }
+/** A gauge of the house. */
+async function metric(name: string, side: string): Promise<number> {
+  const text = await (await fetch(`http://127.0.0.1:${house.adminPort}/metrics`)).text();
+  return Number(new RegExp(`^${name}\\{side="${side}"\\} (\\d+)$`, "m").exec(text)?.[1]);
+}
 const recordOf = async (address: string, of = house): Promise<AuditRecord> =>
   (await of.recordsWhere((r) => r.address === address, 1, 8_000))[0] as AuditRecord;
 
@@ -422,6 +427,33 @@ describe("bounds", () => {
     },
     30_000,
   );
+
+  test("who resets CONNECTs has none left, nor connections that count", async () => {
+    const address = newAddress();
+    for (let round = 0; round < 3; round++) {
+      const socket = tls.connect({
+        socket: net.connect({ port: house.port, host: "127.0.0.1", localAddress: address }).on("error", () => {}),
+        ALPNProtocols: ["h2"],
+        rejectUnauthorized: false,
+      });
+      await once(socket, "secureConnect");
+      const client = new FrameClient(socket);
+      // Fewer than a flood; together more than one client may have.
+      for (let i = 0; i < 150; i++) {
+        client.send(connect(2 * i + 1, `127.0.0.1:${bare.port}`), frame(FRAME.rst, 0, 2 * i + 1, code(8)));
+        if (i % 3 === 0) await new Promise((done) => setImmediate(done));
+      }
+      client.send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
+      await client.next((f) => f.type === FRAME.ping);
+      socket.destroy();
+    }
+    const session = await proxySession(house.port, { from: address });
+    const { stream, socket } = await tunnelAmong(session);
+    stream.write("served");
+    expect(((await once(socket, "data")) as [Buffer])[0].toString()).toBe("served");
+    session.destroy();
+    await expect.poll(() => metric("sallyport_connections", "client"), { timeout: 8_000 }).toBeLessThan(5);
+  }, 30_000);
 
   /** A tunnel whose other end is known by what is said in it: others are being opened. */
   async function tunnelAmong(session: ClientHttp2Session): Promise<Pair> {
