@@ -61,7 +61,9 @@ export const serverSchema = section(
     })
       .optional()
       .describe("TLS to the proxy itself."),
-    "connections-per-client": count().default(256).describe("Connections of one source address at once."),
+    "connections-per-client": count()
+      .default(256)
+      .describe("Connections of one source address at once; each CONNECT on an HTTP/2 connection is one more."),
     "header-timeout": wait().default(30_000).describe("Time for a whole request head. Default: 30s."),
     "idle-timeout": wait()
       .default(60_000)

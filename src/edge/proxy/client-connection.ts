@@ -156,7 +156,12 @@ export class ClientConnection implements ClientSide, ConnectSide {
     socket.on("error", () => socket.destroy());
     socket.pause();
     socket.unshift(rest);
-    take();
+    try {
+      take();
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
   }
 
   private begin(head: Head): void {
