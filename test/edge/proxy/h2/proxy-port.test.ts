@@ -59,7 +59,8 @@ const get = (scheme: "http" | "https", authority: string, path: string): http2.O
   ":path": path,
 });
 const open = (address: string, to = house): Promise<ClientHttp2Session> => proxySession(to.port, { from: address });
-const recordsOf = (address: string, count: number, of = house) => of.recordsWhere((r) => r.address === address, count);
+const recordsOf = (address: string, count: number, of = house) =>
+  of.recordsWhere((r) => r.address === address, count, 20_000);
 const inClear = (stream: ClientHttp2Stream): RawConnection => new RawConnection(stream as unknown as Socket);
 async function inTls(stream: ClientHttp2Stream, options: tls.ConnectionOptions = {}): Promise<tls.TLSSocket> {
   const socket = tls.connect({
@@ -237,7 +238,7 @@ describe("CONNECT", () => {
     expect(JSON.parse(Buffer.concat(pieces).toString())).toMatchObject({ error: "not-allowed", rule: "no" });
     expect((await connectOver(session, here(plain))).status).toBe(200);
     session.destroy();
-    const [record] = await house.recordsWhere((r) => r.address === address && r.host === "127.0.0.2");
+    const [record] = await house.recordsWhere((r) => r.address === address && r.host === "127.0.0.2", 1, 20_000);
     expect(record).toMatchObject({ kind: "connect", decision: "deny", status: 403, rule: "no", clientProtocol: "2" });
   });
 
@@ -384,6 +385,13 @@ describe("what is agreed by ALPN", () => {
     client.send(`GET /go HTTP/1.1\r\nHost: ${here(plain)}\r\n\r\n`);
     expect((await client.response()).content).toBe("hello");
     client.destroy();
+  });
+
+  test("what is neither is refused", async () => {
+    const client = new RawConnection(await agreed(house.port, ["h2"]));
+    client.send("PRI * HTTP/3.0\r\n\r\n");
+    expect((await client.response()).status).toBeGreaterThanOrEqual(400);
+    expect(await client.closed()).toBe("end");
   });
 
   test("the preface may come in pieces", async () => {
