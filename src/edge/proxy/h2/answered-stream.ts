@@ -4,6 +4,8 @@ import type { LocalResponse } from "../../../exchange/stage.ts";
 import { plainHeaders } from "./fields.ts";
 
 export class AnsweredStream {
+  /** Too short to matter. */
+  readonly unsent = 0;
   private readonly stream: ServerHttp2Stream;
   private readonly until: number;
 
@@ -20,8 +22,9 @@ export class AnsweredStream {
   /** False: the client does not even take the end of the stream. */
   poll(now: number): boolean {
     const { stream } = this;
-    // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1).
-    if (stream.writableFinished && !stream.closed) stream.close(constants.NGHTTP2_NO_ERROR);
+    // The response is out, with its END_STREAM, and the client goes on sending: no need to (RFC 9113 section 8.1).
+    if (stream.writableFinished && !stream.closed && stream.state.localClose === 1)
+      stream.close(constants.NGHTTP2_NO_ERROR);
     return now <= this.until;
   }
 }

@@ -55,6 +55,8 @@ export function openHttp2Session(
 interface Carried {
   /** The session's deadline came round at `now`. False: the client does not even take the end of the stream. */
   poll(now: number): boolean;
+  /** Bytes that were written to the stream, and not sent when it was reset. */
+  readonly unsent: number;
 }
 
 export class H2ClientSession implements StreamOwner {
@@ -219,13 +221,13 @@ export class H2ClientSession implements StreamOwner {
   private left(side: Carried): void {
     this.streams.delete(side);
     if (this.streams.size === 0) this.idleSince = this.services.wheel.now;
+    this.unsent += side.unsent;
+    if (this.unsent > MOST_UNSENT) this.drain();
   }
 
   closed(side: H2ClientStream, byClient: boolean): void {
     this.left(side);
     if (byClient && !this.gone) this.bear("reset");
-    this.unsent += side.unsent;
-    if (this.unsent > MOST_UNSENT) this.drain();
     // Inside CONNECT nobody can answer a 407: it takes a new CONNECT.
     if (this.connect !== null && side.relay?.x.failure?.reason === "wrong-credential") this.drain();
   }

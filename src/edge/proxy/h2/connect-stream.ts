@@ -8,8 +8,6 @@ import { plainHeaders } from "./fields.ts";
 import { StreamBytes } from "./stream-bytes.ts";
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_CONNECT_ERROR } = constants;
-/** Milliseconds for which a client may go on sending after we have ended. */
-const LINGER = 2_000;
 /** `waitForTrailers`: otherwise node:http2 would send END_STREAM before the RST_STREAM of what breaks off. */
 const OPTIONS = { waitForTrailers: true, sendDate: false };
 
@@ -70,17 +68,30 @@ export class ConnectStream implements ConnectSide {
   poll(now: number): boolean {
     const { stream, socket } = this;
     const { headerTimeout, idleTimeout } = this.services.settings;
-    if (!stream.headersSent && !stream.closed) {
+    // After RST_STREAM(NO_ERROR) node:http2 would wait until everything was read and written.
+    if (stream.closed && !socket.resetByUs && !socket.inOrder) stream.destroy();
+    else if (!stream.headersSent && !stream.closed) {
       if (now - this.began > headerTimeout) socket.destroy();
-      return true;
-    }
-    // Inside an opened one everybody has deadlines of their own.
-    if (this.opened && !socket.destroyed) return true;
+    } else if (!this.opened || socket.destroyed) return this.pollEnded(now, idleTimeout);
+    return true; // inside an opened one everybody has deadlines of their own
+  }
+
+  private pollEnded(now: number, patience: number): boolean {
+    const { stream, socket } = this;
     if (this.overSince < 0) this.overSince = now;
-    const over = now - this.overSince;
-    // We have ended and the client goes on: no need to (RFC 9113 section 8.1).
-    if (!stream.closed && socket.endSent) stream.close(NGHTTP2_NO_ERROR);
-    else if (!stream.closed && over > LINGER) stream.close(NGHTTP2_CONNECT_ERROR);
-    return !stream.closed || over <= idleTimeout;
+    const late = now - this.overSince > patience;
+    if (stream.closed) return !late;
+    // We have ended and the client goes on: no need to (RFC 9113 section 8.1). END_STREAM is out; it may have had to wait.
+    if (socket.endSent && stream.state.localClose === 1) socket.reset(NGHTTP2_NO_ERROR);
+    else if (late) {
+      this.overSince = now;
+      socket.reset(NGHTTP2_CONNECT_ERROR);
+    }
+    return true;
+  }
+
+  /** Bytes that were not sent when it was reset. */
+  get unsent(): number {
+    return this.socket.unsent;
   }
 }

@@ -15,6 +15,10 @@ export class StreamBytes extends Duplex implements Guarded {
   bytesWritten = 0;
   /** END_STREAM has gone out, or waits for nothing but the connection. */
   endSent = false;
+  /** The reset is ours, and waits to leave; otherwise what is closed was reset by the client, or ended in order. */
+  resetByUs = false;
+  /** Bytes that were handed to the stream, and not sent when it was reset. */
+  unsent = 0;
   private readonly stream: ServerHttp2Stream;
   /** END_STREAM came with the head: there is nothing to read. */
   private readonly empty: boolean;
@@ -107,7 +111,22 @@ export class StreamBytes extends Duplex implements Guarded {
 
   // ---- endings --------------------------------------------------------------------------------------------------------
 
+  /** END_STREAM came, and went out. */
+  get inOrder(): boolean {
+    return this.endSent && (this.empty || isWhole(this.stream));
+  }
+
+  /** RST_STREAM with this code. */
+  reset(code: number): void {
+    const { stream } = this;
+    if (stream.destroyed || stream.closed) return;
+    this.resetByUs = true;
+    this.unsent = stream.writableLength;
+    stream.close(code);
+  }
+
   private streamClosed(): void {
+    this.unsent = Math.max(this.unsent, this.stream.writableLength);
     letGo(this.stream);
     this.streamGone();
     // In order on both sides: what is still to be read is here, and the Duplex ends by itself.
@@ -120,9 +139,7 @@ export class StreamBytes extends Duplex implements Guarded {
 
   /** Breaks it off, so that it never looks complete, unless an end in order is under way. */
   override _destroy(error: Error | null, done: (error: Error | null) => void): void {
-    const { stream } = this;
-    const inOrder = error === null && (this.endSent || this.ending !== null);
-    if (!inOrder && !stream.destroyed && !stream.closed) stream.close(NGHTTP2_CONNECT_ERROR);
+    if (error !== null || (!this.endSent && this.ending === null)) this.reset(NGHTTP2_CONNECT_ERROR);
     done(error);
   }
 }
