@@ -41,6 +41,8 @@ export interface ServerTlsConfig {
   readonly key: PemFile;
   readonly passphrase: string | null;
   readonly clientCa: PemFile | null;
+  /** HTTP/2 is offered on the proxy port. */
+  readonly http2: boolean;
 }
 
 export interface AuditConfig {

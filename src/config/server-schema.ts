@@ -52,10 +52,18 @@ export const serverSchema = section(
       key: file().describe("PEM file: its private key."),
       passphrase: z.string().optional().describe("Of the private key; usually ${env:NAME}."),
       "client-ca": file().optional().describe("PEM file: clients may show a certificate of this CA."),
+      http2: z
+        .boolean()
+        .default(true)
+        .describe(
+          "Offers HTTP/2 to clients by ALPN. false: HTTP/1.1 alone, for Go programs that ask for http:// URLs, which Go refuses to do over it.",
+        ),
     })
       .optional()
       .describe("TLS to the proxy itself."),
-    "connections-per-client": count().default(256).describe("Connections of one source address at once."),
+    "connections-per-client": count()
+      .default(256)
+      .describe("Connections of one source address at once; each CONNECT on an HTTP/2 connection is one more."),
     "header-timeout": wait().default(30_000).describe("Time for a whole request head. Default: 30s."),
     "idle-timeout": wait()
       .default(60_000)

@@ -181,6 +181,7 @@ async function readServerTls({ server }: ConfigDocument, files: PemReader): Prom
     passphrase: tls.passphrase ?? null,
     clientCa:
       tls["client-ca"] === undefined ? null : await files.read(tls["client-ca"], [...at, "client-ca"], "CERTIFICATE"),
+    http2: tls.http2,
   });
 }
 

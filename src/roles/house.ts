@@ -235,7 +235,7 @@ class RunningHouse implements House {
         reason: classifyClientTlsError(error),
         detail: clientTlsHint(error, host),
       }),
-      http2: (socket, raw, facts) => openHttp2Session(this.services, socket, raw, facts),
+      http2: (socket, raw, facts, port) => openHttp2Session(this.services, socket, raw, facts, port),
       draining: () => this.draining,
     };
   }

@@ -1,18 +1,20 @@
 // HTTP/1.1 towards the client: reads requests off a connection (plain, or decrypted inside CONNECT), one exchange at a
 // time, and writes their responses. No stream objects: bytes go from the read callback to the relay and out through slabs.
 import { METHODS } from "node:http";
-import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { type ConnectionFacts, Exchange } from "../../exchange/exchange.ts";
 import { Relay } from "../../exchange/relay.ts";
 import type { ClientSide, RawConnection } from "../../exchange/sides.ts";
+import type { LocalResponse } from "../../exchange/stage.ts";
 import type { Fields } from "../../http/fields.ts";
 import type { RequestHead, ResponseHead, Scheme } from "../../http/messages.ts";
 import { Head, parseRequestHead, reasonOfCode } from "../../http/parse-head.ts";
-import { authorityText } from "../../http/target.ts";
+import { fieldLines } from "../../http/serialise.ts";
+import { authorityText, parseConnectTarget } from "../../http/target.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
-import { beginConnect } from "./connect.ts";
+import { Connect } from "./connect.ts";
+import type { ConnectSide } from "./connect-side.ts";
 import { earlyRefusal, recordEarlyEnd } from "./early-refusal.ts";
 import { Input } from "./input.ts";
 import { RequestBody } from "./request-body.ts";
@@ -27,16 +29,17 @@ const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 const LINGER = 2_000;
 const LINGER_BYTES = 1_048_576;
 const MAX_PIPELINED = 65_536;
+const ESTABLISHED = "HTTP/1.1 200 Connection Established\r\n\r\n";
 
 type State = "head" | "body" | "wait" | "closing" | "gone" | "handed-over";
 
-export class ClientConnection implements ClientSide {
+export class ClientConnection implements ClientSide, ConnectSide {
   version: "1.0" | "1.1" = "1.1";
   readonly facts: ConnectionFacts;
   readonly services: ProxyServices;
   readonly socket: Duplex;
-  /** The TCP connection under it, for a reset. */
-  readonly raw: net.Socket;
+  /** What is under it, for a reset: the TCP connection, or the stream that a CONNECT came on. */
+  private readonly raw: Duplex;
   private readonly scheme: Scheme | null;
   private readonly writer: ResponseWriter;
   private readonly input = new Input();
@@ -55,15 +58,20 @@ export class ClientConnection implements ClientSide {
   private halfClosed = false;
   private discarded = 0;
   private readonly overLimit: boolean;
+  private readonly onPreface: (() => void) | null;
 
-  /** `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. */
+  /**
+   * `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. `onPreface`: takes
+   * the socket over when HTTP/2 begins on it after all; null where it must not.
+   */
   constructor(
     services: ProxyServices,
     socket: Duplex,
-    raw: net.Socket,
+    raw: Duplex,
     facts: ConnectionFacts,
     scheme: Scheme | null,
     overLimit = false,
+    onPreface: (() => void) | null = null,
   ) {
     this.services = services;
     this.socket = socket;
@@ -71,6 +79,7 @@ export class ClientConnection implements ClientSide {
     this.facts = facts;
     this.scheme = scheme;
     this.overLimit = overLimit;
+    this.onPreface = onPreface;
     this.writer = new ResponseWriter(socket, this);
     this.deadline = services.wheel.start(this, services.settings.headerTimeout);
     (socket as Owned)[OWNER] = this;
@@ -126,12 +135,33 @@ export class ClientConnection implements ClientSide {
     }
     this.headBegun = false;
     if (result < 0) {
-      this.refuseConnection(new ProxyError(reasonOfCode(result)), null);
+      if (this.onPreface === null || !isPreface(input))
+        this.refuseConnection(new ProxyError(reasonOfCode(result)), null);
+      else this.handToHttp2(this.onPreface);
       return false;
     }
     input.advance(result);
     this.begin(head);
     return this.state !== "handed-over";
+  }
+
+  /**
+   * ALPN agreed on HTTP/2, and this is how it begins. Until here it might have been HTTP/1.1 all the same: net/http of Go offers
+   * what it speaks with origins, and then sends its CONNECT in HTTP/1.1.
+   */
+  private handToHttp2(take: () => void): void {
+    const { socket } = this;
+    const rest = this.input.take();
+    this.detach();
+    socket.on("error", () => socket.destroy());
+    socket.pause();
+    socket.unshift(rest);
+    try {
+      take();
+    } catch (error) {
+      socket.destroy();
+      throw error;
+    }
   }
 
   private begin(head: Head): void {
@@ -152,9 +182,12 @@ export class ClientConnection implements ClientSide {
       return this.refuseConnection(new ProxyError("method-not-allowed", "CONNECT inside CONNECT"), head);
     if (this.length !== 0)
       return this.refuseConnection(new ProxyError("malformed-request", "CONNECT with content"), head);
+    const authority = parseConnectTarget(head.target);
+    if (authority === null)
+      return this.refuseConnection(new ProxyError("malformed-request", "CONNECT wants host:port"), head);
     this.state = "wait";
     this.deadline.at = this.services.wheel.now + this.services.settings.headerTimeout;
-    beginConnect(this, head);
+    new Connect(this, authority, head.fields).start();
   }
 
   private exchange(head: Head, request: RequestHead, error: ProxyError | null, hostReplaced: string | null): void {
@@ -356,15 +389,10 @@ export class ClientConnection implements ClientSide {
   }
 
   /** Gives up the socket to somebody else: a tunnel, an upgrade, TLS. */
-  detach(): void {
+  private detach(): void {
     this.state = "handed-over";
     this.socket.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
     this.release();
-  }
-
-  /** What was read beyond the present request. */
-  takeRest(): Buffer {
-    return this.input.take();
   }
 
   outgoingDrained(): void {
@@ -375,22 +403,33 @@ export class ClientConnection implements ClientSide {
     }
   }
 
-  // ---- endings --------------------------------------------------------------------------------------------------------
+  // ---- the side of a CONNECT ----------------------------------------------------------------------------------------------
 
-  /** Answers a CONNECT that is refused: the connection stays usable. */
-  answerConnect(head: string, content: Uint8Array, keep: boolean): void {
+  established(): { socket: Duplex; rest: Buffer } | null {
+    const { socket } = this;
+    if (socket.destroyed) return null;
+    const rest = this.input.take();
+    this.detach();
+    socket.pause();
+    socket.write(ESTABLISHED, "latin1");
+    return { socket, rest };
+  }
+
+  /** The connection stays usable. The reason stands in the status line as well, since most clients drop the body. */
+  answerConnect({ status, phrase, fields, content }: LocalResponse, reason: string): void {
     if (this.state === "gone") return;
-    this.keep = this.keep && keep;
-    this.writer.whole(head, content);
+    const keep = this.keep && !this.halfClosed && !this.services.draining();
+    const line = `${phrase} ${reason}`.replace(/[^\x20-\x7e]/g, "?").slice(0, 300);
+    const close = keep ? "" : "Connection: close\r\n";
+    this.keep = keep;
+    this.writer.whole(`HTTP/1.1 ${status} ${line}\r\n${fieldLines(fields, content.length, null)}${close}\r\n`, content);
     this.next();
   }
 
-  get keepsAlive(): boolean {
-    return this.keep && !this.halfClosed && !this.services.draining();
-  }
+  // ---- endings --------------------------------------------------------------------------------------------------------
 
   /** Refuses what never became an exchange: answers, records, and closes, since nothing after it can be framed. */
-  refuseConnection(error: ProxyError, head: Head | null): void {
+  private refuseConnection(error: ProxyError, head: Head | null): void {
     const id = this.recordConnection(error, head);
     this.keep = false;
     const answer = earlyRefusal(this.services, error, head, id);
@@ -441,6 +480,11 @@ function upgradeOf(head: Head): string | null {
   const wanted = head.upgrade.split(",").map((protocol) => protocol.trim());
   return wanted.filter((protocol) => protocol !== "" && !/^h2c?$/i.test(protocol)).join(", ") || null;
 }
+
+/** How HTTP/2 begins (RFC 9113 section 3.4): no request of HTTP/1.x does. */
+const isPreface = (input: Input): boolean =>
+  input.bytes.toString("latin1", input.from, Math.min(input.to, input.from + PREFACE.length)) === PREFACE;
+const PREFACE = "PRI * HTTP/2.0";
 
 const POLL = 1_000;
 const OWNER = Symbol("client connection");

@@ -1,6 +1,7 @@
 // What comes inside an opened CONNECT: the first bytes tell. TLS is ended here with a leaf for the name, clear-text HTTP
 // gets the whole HTTP policy, and anything else follows `server.opaque`.
 import type net from "node:net";
+import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import { connectionRecord } from "../../audit/build.ts";
 import type { ConnectContext, ConnectionFacts } from "../../exchange/exchange.ts";
@@ -23,7 +24,7 @@ const ipLiteral = (host: string): boolean => host.includes(":") || /^\d+\.\d+\.\
 
 export class InnerConnection {
   private readonly connect: Connect;
-  private readonly socket: net.Socket;
+  private readonly socket: Duplex;
   private held: Buffer;
   private readonly deadline: Deadline;
   private secured: tls.TLSSocket | null = null;
@@ -31,8 +32,8 @@ export class InnerConnection {
   private readonly onData = (b: Buffer): void => this.guarded(() => this.bytes(b));
   private readonly onClosed = (): void => this.ended();
 
-  constructor(connect: Connect, socket: net.Socket, rest: Buffer) {
-    const { services } = connect.conn;
+  constructor(connect: Connect, socket: Duplex, rest: Buffer) {
+    const { services } = connect.side;
     this.connect = connect;
     this.socket = socket;
     this.held = rest;
@@ -60,7 +61,7 @@ export class InnerConnection {
     try {
       work();
     } catch (error) {
-      this.connect.conn.services.log.error({ err: error }, "a connection failed inside the proxy");
+      this.connect.side.services.log.error({ err: error }, "a connection failed inside the proxy");
       this.over = false;
       this.fail("internal", "an error of the proxy itself");
     }
@@ -69,10 +70,10 @@ export class InnerConnection {
   private clearText(): void {
     this.leave();
     const facts = this.innerFacts({ intercepted: false, sni: null, sniMismatch: false, alias: null });
-    const { services } = this.connect.conn;
+    const { services } = this.connect.side;
     if (services.http2 !== null && this.held.toString("latin1", 0, PREFACE.length) === PREFACE) {
       this.socket.unshift(this.held);
-      services.http2(this.socket, this.socket, facts);
+      services.http2(this.socket, this.socket, facts, null);
       return;
     }
     const inner = new ClientConnection(services, this.socket, this.socket, facts, "http");
@@ -81,7 +82,7 @@ export class InnerConnection {
   }
 
   private opaque(): void {
-    if (this.connect.conn.services.settings.opaque !== "tunnel") {
+    if (this.connect.side.services.settings.opaque !== "tunnel") {
       return this.fail(
         "opaque-protocol",
         "neither TLS nor HTTP inside CONNECT; `server.opaque: tunnel` would let it pass",
@@ -101,7 +102,7 @@ export class InnerConnection {
   // ---- TLS ------------------------------------------------------------------------------------------------------------
 
   private intercept(): void {
-    const { services } = this.connect.conn;
+    const { services } = this.connect.side;
     const { host } = this.connect.authority;
     const leaf = services.leafFor(host);
     if (leaf instanceof Promise)
@@ -114,10 +115,11 @@ export class InnerConnection {
 
   private handshake(context: tls.SecureContext): void {
     if (this.over || this.socket.destroyed) return;
-    const { services } = this.connect.conn;
+    const { services } = this.connect.side;
     const { host } = this.connect.authority;
     this.socket.unshift(this.held);
-    const secured = new tls.TLSSocket(this.socket, {
+    // It takes any Duplex; those that are no net.Socket go through a wrapper of Node's own.
+    const secured = new tls.TLSSocket(this.socket as net.Socket, {
       isServer: true,
       secureContext: context,
       ALPNProtocols: services.http2 === null ? HTTP1 : HTTP2_FIRST,
@@ -135,7 +137,7 @@ export class InnerConnection {
 
   private readonly onTlsError = (error: Error): void => {
     if (this.over) return;
-    const { services } = this.connect.conn;
+    const { services } = this.connect.side;
     const { reason, detail } = services.classifyClientTls(error, this.connect.authority.host);
     services.metrics.tlsHandshake("client", reason === "client-tls-rejected" ? "rejected" : "failed");
     if (reason === "client-tls-rejected") services.metrics.clientTlsRejected();
@@ -146,15 +148,15 @@ export class InnerConnection {
   private leafForName(name: string, fallback: tls.SecureContext, done: LeafCallback): void {
     const host = canonicalHost(name);
     if (host === null || ipLiteral(host)) return done(null, fallback);
-    Promise.resolve(this.connect.conn.services.leafFor(host)).then(
+    Promise.resolve(this.connect.side.services.leafFor(host)).then(
       (c) => done(null, c),
       (e) => done(e as Error),
     );
   }
 
   private secure(secured: tls.TLSSocket): void {
-    const { conn, authority } = this.connect;
-    const { services } = conn;
+    const { side, authority } = this.connect;
+    const { services } = side;
     services.metrics.tlsHandshake("client", secured.isSessionReused() ? "resumed" : "full");
     this.leave();
     secured.off("error", this.onTlsError).off("end", this.onClosed).off("close", this.onClosed);
@@ -166,14 +168,14 @@ export class InnerConnection {
       byAddress && canonical !== null && canonical !== authority.host && !ipLiteral(canonical) ? canonical : null;
     const mismatch = sni !== null && alias === null && canonical !== authority.host;
     const facts = this.innerFacts({ intercepted: true, sni, sniMismatch: mismatch, alias });
-    if (secured.alpnProtocol === "h2" && services.http2 !== null) services.http2(secured, this.socket, facts);
+    if (secured.alpnProtocol === "h2" && services.http2 !== null) services.http2(secured, this.socket, facts, null);
     else new ClientConnection(services, secured, this.socket, facts, "https");
   }
 
   private innerFacts(context: Pick<ConnectContext, "intercepted" | "sni" | "sniMismatch" | "alias">): ConnectionFacts {
-    const { conn, authority, client, standing, expiresAt, via, id } = this.connect;
+    const { side, authority, client, standing, expiresAt, via, id } = this.connect;
     return {
-      ...conn.facts,
+      ...side.facts,
       connect: {
         record: id,
         authority,
@@ -192,7 +194,7 @@ export class InnerConnection {
   private leave(): void {
     this.over = true;
     this.deadline.stop();
-    this.connect.conn.services.open.delete(this);
+    this.connect.side.services.open.delete(this);
     this.socket.off("data", this.onData).off("end", this.onClosed).off("close", this.onClosed);
   }
 
@@ -210,7 +212,7 @@ export class InnerConnection {
 
   expire(): void {
     this.deadline.at = Number.MAX_SAFE_INTEGER;
-    const { services } = this.connect.conn;
+    const { services } = this.connect.side;
     if (this.held.length === 0 && services.settings.opaque === "tunnel") return this.opaque();
     this.fail(this.secured !== null ? "client-tls-failed" : "request-timeout", "nothing came inside CONNECT in time");
   }
@@ -228,8 +230,8 @@ export class InnerConnection {
   private fail(reason: Reason, detail: string, cause?: unknown): void {
     if (this.over) return;
     this.leave();
-    const { conn, id, client, authority } = this.connect;
-    const { services } = conn;
+    const { side, id, client, authority } = this.connect;
+    const { services } = side;
     if (cause !== undefined) services.log.error({ err: cause, host: authority.host }, detail);
     const now = services.clock.now();
     services.sink.append(
@@ -238,7 +240,7 @@ export class InnerConnection {
         parent: id,
         at: now,
         client,
-        address: conn.facts.clientAddress,
+        address: side.facts.clientAddress,
         decision: "deny",
         reason,
         total: services.clock.tick() - this.connect.startedAt,

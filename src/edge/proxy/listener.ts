@@ -6,7 +6,8 @@ import { connectionRecord } from "../../audit/build.ts";
 import type { ConnectionFacts } from "../../exchange/exchange.ts";
 import { newId } from "../../shared/ids.ts";
 import { ClientConnection } from "./client-connection.ts";
-import type { ProxyServices } from "./services.ts";
+import { ClientCount } from "./client-count.ts";
+import type { ProxyPort, ProxyServices } from "./services.ts";
 
 export interface ListenerOptions {
   readonly host: string;
@@ -30,7 +31,8 @@ const TOLD = 32;
 
 /** Rejects with the error of `listen` (EADDRINUSE …). */
 export function openListener(services: ProxyServices, options: ListenerOptions): Promise<Listener> {
-  const perAddress = new Map<string, number>();
+  const clients = new ClientCount();
+  const { connectionsPerClient } = services.settings;
   /** Counted from the TCP connection on: a TLS handshake that never ends counts, too. False: it is gone already. */
   const admit = (raw: net.Socket): boolean => {
     const address = addressOf(raw);
@@ -38,26 +40,28 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
       raw.destroy();
       return false;
     }
-    const count = (perAddress.get(address) ?? 0) + 1;
-    if (count > services.settings.connectionsPerClient + TOLD) {
+    if (clients.of(address) >= connectionsPerClient + TOLD) {
       raw.destroy();
       return false;
     }
-    perAddress.set(address, count);
+    clients.enter(address);
     services.metrics.connectionOpened("client");
     raw.on("close", () => {
       services.metrics.connectionClosed("client");
-      const left = (perAddress.get(address) ?? 1) - 1;
-      if (left > 0) perAddress.set(address, left);
-      else perAddress.delete(address);
+      clients.leave(address);
     });
     return true;
   };
   const accept = (socket: net.Socket, raw: net.Socket): void => {
     const facts = factsOf(services, socket, options);
     if (facts === null) return;
-    const count = perAddress.get(facts.clientAddress) ?? 0;
-    new ClientConnection(services, socket, raw, facts, null, count > services.settings.connectionsPerClient);
+    const address = facts.clientAddress;
+    const overLimit = clients.of(address) > connectionsPerClient;
+    const { http2 } = services;
+    let onPreface: (() => void) | null = null;
+    if (http2 !== null && (socket as Partial<tls.TLSSocket>).alpnProtocol === "h2")
+      onPreface = () => http2(socket, raw, facts, portOf(clients, address, connectionsPerClient, overLimit));
+    new ClientConnection(services, socket, raw, facts, null, overLimit, onPreface);
   };
   const server = options.tls === null ? plainServer(admit, accept) : tlsServer(services, options.tls, admit, accept);
   return new Promise((resolve, reject) => {
@@ -71,6 +75,12 @@ export function openListener(services: ProxyServices, options: ListenerOptions):
     });
   });
 }
+
+const portOf = (clients: ClientCount, address: string, most: number, overLimit: boolean): ProxyPort => ({
+  overLimit,
+  enter: () => clients.of(address) < most && clients.enter(address) > 0,
+  leave: () => clients.leave(address),
+});
 
 type Admit = (raw: net.Socket) => boolean;
 type Accept = (socket: net.Socket, raw: net.Socket) => void;

@@ -28,12 +28,14 @@ export class Opening {
   private readonly replay: Replay | null;
 
   constructor(request: OpenRequest, events: OriginEvents, via: NextProxy | null, safeMethod: boolean) {
-    const { received, forward } = request.exchange;
+    const { received, forward, connection } = request.exchange;
     this.request = request;
     this.via = via;
     this.upgrade = request.upgrade !== null;
     this.safe = request.length === 0 && safeMethod && !this.upgrade;
-    const clear = received.scheme === "http" && forward.scheme === "http" && via === null;
+    const toOrigin = received.scheme === "http" && forward.scheme === "http" && via === null;
+    // On the proxy port HTTP/2 was agreed with us, and nothing is known of the origin.
+    const clear = toOrigin && connection.connect !== null;
     this.priorKnowledge = received.version === "2" && clear;
     this.prefersHttp2 = received.version === "2" && (forward.scheme === "https" || clear);
     this.replay = this.prefersHttp2 && request.length !== 0 ? new Replay(events) : null;

@@ -1,6 +1,6 @@
 // Ending a connection so that nobody can take what was sent for everything: a TCP reset and no FIN before it, since content
 // that ends with the connection would look complete, in TLS too (many clients do not insist on close_notify).
-import type net from "node:net";
+import net from "node:net";
 import type { Duplex } from "node:stream";
 
 /** Resets the TCP connection at once; what was not sent yet is lost. For a socket of node:net, not of node:tls. */
@@ -21,7 +21,8 @@ export function resetConnection(socket: net.Socket): void {
  * The same for a connection with something spoken on it (TLS), which is ended a turn later: TLS that is destroyed inside one of
  * its own callbacks, after the connection under it, is freed while it is in use (Node 20: a segmentation fault).
  */
-export function resetUnder(raw: net.Socket, socket: Duplex): void {
-  resetConnection(raw);
+export function resetUnder(raw: Duplex, socket: Duplex): void {
+  if (raw instanceof net.Socket) resetConnection(raw);
+  else raw.destroy(); // a stream of HTTP/2: RST_STREAM
   if (socket !== raw) setImmediate(() => socket.destroy());
 }

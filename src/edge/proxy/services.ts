@@ -1,5 +1,4 @@
 // What the proxy's edge gets from the house. Everything that a reload changes is asked for anew each time.
-import type net from "node:net";
 import type { Duplex } from "node:stream";
 import type { SecureContext } from "node:tls";
 import type { AuditSink } from "../../audit/sink.ts";
@@ -22,6 +21,15 @@ export interface ProxySettings {
   readonly connectionsPerClient: number;
 }
 
+/** The port that an HTTP/2 connection came to: each CONNECT on it counts as a connection of its client. */
+export interface ProxyPort {
+  /** The connection itself is one too many. */
+  readonly overLimit: boolean;
+  /** One CONNECT more, until `leave`. False: that is too many. */
+  enter(): boolean;
+  leave(): void;
+}
+
 export interface ProxyServices extends RelayServices {
   readonly wheel: TimerWheel;
   readonly sink: AuditSink;
@@ -42,8 +50,11 @@ export interface ProxyServices extends RelayServices {
     error: Error,
     host: string,
   ): { reason: "client-tls-rejected" | "client-tls-failed"; detail: string };
-  /** HTTP/2 towards the client: takes over a connection (and the one under its TLS) that speaks it; null where it is not spoken. */
-  readonly http2: ((socket: Duplex, raw: net.Socket, facts: ConnectionFacts) => void) | null;
+  /**
+   * HTTP/2 towards the client: takes over a connection (and what is under its TLS) that speaks it; null where it is not spoken.
+   * `port`: not inside CONNECT, but on a proxy port.
+   */
+  readonly http2: ((socket: Duplex, raw: Duplex, facts: ConnectionFacts, port: ProxyPort | null) => void) | null;
   /** True while the house drains: connections are closed after the present exchange. */
   draining(): boolean;
   /** What is open, for draining and for caps. */

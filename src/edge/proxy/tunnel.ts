@@ -1,6 +1,6 @@
 // Blind tunnels: TLS that the policy does not open. The client's SNI is still read and compared before a byte of it goes
 // on; bytes are counted and limited; the record is written when the tunnel ends.
-import type net from "node:net";
+import net from "node:net";
 import type { Duplex } from "node:stream";
 import { connectRecord } from "../../audit/build.ts";
 import type { BodyRecord, OriginRecord, Timings } from "../../audit/record.ts";
@@ -40,14 +40,14 @@ export interface HelloReader {
 export function openTunnel(connect: Connect, decision: ConnectDecision): void {
   const plan = decision.tunnel as TunnelPlan;
   new Tunnel(connect, plan, decision).dial((route) => {
-    const raw = connect.established();
-    if (raw === null) return null;
-    return { client: raw.socket, rest: raw.rest, route };
+    const opened = connect.side.established();
+    if (opened === null) return null;
+    return { client: opened.socket, rest: opened.rest, route };
   });
 }
 
 /** `server.opaque: tunnel`: what is neither TLS nor HTTP inside an opened CONNECT. The CONNECT has its record; this is another. */
-export function opaqueTunnel(connect: Connect, plan: Plan, socket: net.Socket, rest: Buffer): void {
+export function opaqueTunnel(connect: Connect, plan: Plan, socket: Duplex, rest: Buffer): void {
   const decision = { ...(connect.decision as ConnectDecision), plan };
   const { limits } = plan;
   const bounds: TunnelPlan = {
@@ -88,8 +88,8 @@ class Tunnel {
     this.answered = inner;
   }
 
-  dial(established: (route: Route) => { client: net.Socket; rest: Buffer; route: Route } | null): void {
-    const { services } = this.connect.conn;
+  dial(established: (route: Route) => { client: Duplex; rest: Buffer; route: Route } | null): void {
+    const { services } = this.connect.side;
     const { to, via } = this.decision.plan;
     const destination: Destination = to ?? { scheme: "https", ...this.connect.authority };
     const buffer = takeBuffer();
@@ -99,13 +99,13 @@ class Tunnel {
       destination,
       serverName: null,
       via: via as NextProxy | null,
-      chain: withVia(this.connect.via, viaEntry(this.connect.conn.version, services.pseudonym)),
+      chain: withVia(this.connect.via, viaEntry(this.connect.side.version, services.pseudonym)),
       clientKey: "",
       alpn: null,
       onread,
     });
     const gone = (): void => opening.abandon();
-    const clientSocket = this.connect.conn.socket;
+    const clientSocket = this.connect.side.socket;
     clientSocket.once("close", gone);
     const opened = opening.route.then(
       (route) => {
@@ -153,8 +153,8 @@ class Tunnel {
   }
 
   /** Holds the client's bytes until its ClientHello is whole and its SNI is the name that was allowed. */
-  private hello(client: net.Socket, rest: Buffer, origin: RawConnection): void {
-    const { services } = this.connect.conn;
+  private hello(client: Duplex, rest: Buffer, origin: RawConnection): void {
+    const { services } = this.connect.side;
     client.on("error", destroyThis);
     origin.socket.on("error", destroyThis);
     // A server that speaks first is waited for only where the rule allows what is not TLS.
@@ -225,12 +225,12 @@ class Tunnel {
 
   /** CONNECT to an address with a name in SNI: the name must be allowed to be tunnelled, too. */
   private nameAllowed(name: string): boolean {
-    const { authority, client, conn } = this.connect;
+    const { authority, client, side } = this.connect;
     const isAddress = authority.host.includes(":") || /^[\d.]+$/.test(authority.host);
     if (!isAddress) return false;
-    const decision = conn.services
+    const decision = side.services
       .policy()
-      .decideConnect({ client, address: conn.facts.clientAddress, host: name, port: authority.port });
+      .decideConnect({ client, address: side.facts.clientAddress, host: name, port: authority.port });
     return decision.kind === "tunnel";
   }
 
@@ -254,14 +254,14 @@ class Tunnel {
    * `passed`: what went before.
    */
   private guardedRead(
-    client: net.Socket,
+    client: Duplex,
     passed: Uint8Array,
     take: (chunk: Uint8Array) => boolean,
     refuse: BlindRelay["refuse"],
   ): void {
     let seen: Buffer | null = passed.length === 0 ? NO_BYTES : Buffer.from(passed);
     let held: Buffer = NO_BYTES;
-    const reader = this.connect.conn.services.tunnels.helloReader();
+    const reader = this.connect.side.services.tunnels.helloReader();
     client.on("data", (b: Buffer) => {
       if (seen === null) return take(b) || client.pause();
       held = held.length === 0 ? b : Buffer.concat([held, b]);
@@ -276,8 +276,8 @@ class Tunnel {
     });
   }
 
-  private join(client: net.Socket, rest: Uint8Array, origin: RawConnection): void {
-    const { services } = this.connect.conn;
+  private join(client: Duplex, rest: Uint8Array, origin: RawConnection): void {
+    const { services } = this.connect.side;
     const from: RawConnection = {
       socket: client,
       rest,
@@ -294,7 +294,8 @@ class Tunnel {
       origin,
       limits: this.plan,
       digest: false,
-      ownBuffer: this.route?.direct ?? false,
+      // HTTP/2 may keep what it was given for longer than it says.
+      ownBuffer: client instanceof net.Socket && (this.route?.direct ?? false),
       done: (end) => {
         services.open.delete(relay);
         services.metrics.tunnelClosed(end.sent.bytes, end.received.bytes);
@@ -311,7 +312,7 @@ class Tunnel {
 
   private record(sent: BodyRecord, received: BodyRecord, reason: Reason | null, detail: string | null): void {
     const { connect, decision, route } = this;
-    const { services } = connect.conn;
+    const { services } = connect.side;
     const refused = reason !== null && REFUSALS.has(reason);
     const timings: Partial<Timings> = route === null ? {} : { dns: route.timings.dns, connect: route.timings.connect };
     const facts = connect.facts();

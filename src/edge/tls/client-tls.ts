@@ -12,6 +12,8 @@ export interface ProxyPortTls {
   readonly passphrase: string | null;
   /** CAs whose certificates say who a client is; null: no client is asked. */
   readonly clientCa: { readonly pem: string } | null;
+  /** HTTP/2 is offered. */
+  readonly http2: boolean;
 }
 
 const HANDSHAKE_MS = 10_000;
@@ -30,7 +32,7 @@ export function proxyPortTls(tls: ProxyPortTls): TlsOptions {
     ciphers: SERVER_CIPHERS,
     honorCipherOrder: true,
     secureOptions: SERVER_OPTIONS,
-    ALPNProtocols: ["http/1.1"],
+    ALPNProtocols: tls.http2 ? ["h2", "http/1.1"] : ["http/1.1"],
     handshakeTimeout: HANDSHAKE_MS,
   };
   try {

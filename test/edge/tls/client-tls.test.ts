@@ -109,7 +109,13 @@ describe("the proxy port", () => {
 
   async function who(options: ConnectionOptions): Promise<ClientCertificateFacts | null> {
     const server = createServer(
-      proxyPortTls({ cert: leaf, key: { pem: leaf.keyPem }, passphrase: null, clientCa: { pem: (await clients).pem } }),
+      proxyPortTls({
+        cert: leaf,
+        key: { pem: leaf.keyPem },
+        passphrase: null,
+        http2: true,
+        clientCa: { pem: (await clients).pem },
+      }),
     );
     const answer = new Promise<ClientCertificateFacts | null>((resolve, reject) => {
       server.on("tlsClientError", reject);
@@ -162,7 +168,7 @@ describe("the proxy port", () => {
 
   test("refuses a key that does not fit at load, without showing it", () => {
     const key = { pem: ecKey().export({ type: "pkcs8", format: "pem" }) as string };
-    const make = () => proxyPortTls({ cert: leaf, key, passphrase: null, clientCa: null });
+    const make = () => proxyPortTls({ cert: leaf, key, passphrase: null, http2: true, clientCa: null });
     expect(make).toThrow(/server\.tls/);
     expect(make).not.toThrow(/PRIVATE/);
   });

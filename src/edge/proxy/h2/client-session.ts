@@ -1,26 +1,30 @@
-// HTTP/2 towards the client: one session over a decrypted (or clear-text) connection inside CONNECT; each stream is an
-// exchange of its own. Bounds: streams, field sections, windows, time, and what a client may ask of us for nothing.
+// HTTP/2 towards the client: one session over a decrypted (or clear-text) connection inside CONNECT, or over TLS to a proxy
+// port; each stream is an exchange of its own or, on the port, a CONNECT. Bounds: streams, field sections, windows, time, and
+// what a client may ask of us for nothing.
 import http2, { type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
-import type net from "node:net";
 import type { Duplex } from "node:stream";
 import { connectionRecord } from "../../../audit/build.ts";
 import { type ConnectContext, type ConnectionFacts, Exchange } from "../../../exchange/exchange.ts";
 import { refusal } from "../../../exchange/refusal.ts";
 import { Relay } from "../../../exchange/relay.ts";
 import { firstValue } from "../../../http/fields.ts";
-import type { RequestHead, Scheme } from "../../../http/messages.ts";
-import { ProxyError } from "../../../shared/errors.ts";
+import type { Authority, RequestHead } from "../../../http/messages.ts";
+import { asProxyError, ProxyError } from "../../../shared/errors.ts";
 import { newId } from "../../../shared/ids.ts";
-import type { ProxyServices } from "../services.ts";
+import { Connect } from "../connect.ts";
+import type { ProxyPort, ProxyServices } from "../services.ts";
 import type { Deadline } from "../timers.ts";
 import { AbuseCounter, type Nuisance } from "./abuse.ts";
+import { AnsweredStream } from "./answered-stream.ts";
 import { H2ClientStream, type StreamOwner } from "./client-stream.ts";
-import { plainHeaders, readSection, type Section } from "./fields.ts";
+import { ConnectStream } from "./connect-stream.ts";
+import { readSection, type Section } from "./fields.ts";
 import { closeIfGone } from "./probe.ts";
-import { bytesWritten, rejectedStreams } from "./rejected.ts";
-import { contentLength, readRequest } from "./request.ts";
+import { bytesWritten } from "./rejected.ts";
+import { contentLength, readConnect, readProxyRequest, readRequest } from "./request.ts";
 import { MOST_UNSENT, SESSION_WINDOW, serverOptions, settingsFrameLength } from "./settings.ts";
 import { whenSettled } from "./settled.ts";
+import { UnseenStreams } from "./unseen.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
@@ -31,71 +35,70 @@ const UNSEEN_RECORDS = 100;
 
 /**
  * Takes over a connection whose client speaks HTTP/2 (ALPN, or prior knowledge in clear text). `raw`: the connection under its
- * TLS, or the same one.
+ * TLS, or the same one. `port`: null inside CONNECT.
  */
 export function openHttp2Session(
   services: ProxyServices,
   socket: Duplex,
-  raw: net.Socket,
+  raw: Duplex,
   facts: ConnectionFacts,
+  port: ProxyPort | null,
 ): void {
-  const { connect } = facts;
-  if (connect === null) throw new Error("HTTP/2 is spoken inside CONNECT only");
+  if ((facts.connect === null) !== (port !== null))
+    throw new Error("HTTP/2 is either inside CONNECT or on a proxy port");
   whenSettled(services, socket, () => {
-    new H2ClientSession(services, socket, raw, facts, connect);
+    new H2ClientSession(services, socket, raw, facts, port);
   });
+}
+
+/** What has a stream of the session, until the stream is gone. */
+interface Carried {
+  /** The session's deadline came round at `now`. False: the client does not even take the end of the stream. */
+  poll(now: number): boolean;
+  /** Bytes that were written to the stream, and not sent when it was reset. */
+  readonly unsent: number;
 }
 
 export class H2ClientSession implements StreamOwner {
   private readonly services: ProxyServices;
   private readonly facts: ConnectionFacts;
-  private readonly connect: ConnectContext;
-  private readonly scheme: Scheme;
+  /** Null on a proxy port. */
+  private readonly connect: ConnectContext | null;
+  private readonly port: ProxyPort | null;
   private readonly socket: Duplex;
   private readonly session: ServerHttp2Session;
-  private readonly streams = new Set<H2ClientStream>();
+  private readonly streams = new Set<Carried>();
   private readonly abuse = new AbuseCounter();
   /** The connection under `socket`. */
-  private readonly raw: net.Socket;
+  private readonly raw: Duplex;
   private readonly deadline: Deadline;
-  /** The number of the last stream that was shown to us; and of the last whose head is known to have begun. */
-  private seenUpTo: number | null = null;
-  private begun = 0;
-  /** What was written before the session, and what it has to answer: until the first stream. */
-  private readonly writtenBefore: number;
-  private readonly settingsLength: number;
-  private acks = 0;
-  private pongs = 0;
-  /** Bytes of responses that were reset before they were sent. */
+  private readonly missing: UnseenStreams;
+  /** Bytes that were written to streams which were reset before they were sent. */
   private unsent = 0;
   private idleSince: number;
   private served = false;
   private closing = false;
   private gone = false;
 
-  constructor(
-    services: ProxyServices,
-    socket: Duplex,
-    raw: net.Socket,
-    facts: ConnectionFacts,
-    connect: ConnectContext,
-  ) {
+  constructor(services: ProxyServices, socket: Duplex, raw: Duplex, facts: ConnectionFacts, port: ProxyPort | null) {
     this.services = services;
     this.facts = facts;
-    this.connect = connect;
-    this.scheme = connect.intercepted ? "https" : "http";
+    this.connect = facts.connect;
+    this.port = port;
     this.socket = socket;
     this.raw = raw;
     this.idleSince = services.wheel.now;
-    socket.prependListener("close", () => this.lookForUnseen(true));
+    socket.prependListener("close", () => this.missing.lookForMissing(true));
     // HTTP/2 has no half-open connections.
     socket.on("end", () => this.hangUp());
     // Before the TLS on it hears of it: see hangUp.
     raw.prependListener("close", () => this.hangUp());
     const options = serverOptions(services.policy().defaults.limits);
-    this.writtenBefore = bytesWritten(socket);
-    this.settingsLength = settingsFrameLength(options);
+    const written = bytesWritten(socket);
     this.session = http2.performServerHandshake(socket, options);
+    this.missing = new UnseenStreams(this.session, socket, written, settingsFrameLength(options), (n) =>
+      this.unseen(n),
+    );
     // A TLSSocket that no tls.Server made never says that it is secure; here it is, and the session waits for the event.
     if (this.session.connecting) socket.emit("secureConnect");
     this.session.setLocalWindowSize(SESSION_WINDOW);
@@ -105,18 +108,18 @@ export class H2ClientSession implements StreamOwner {
   }
 
   private listen(): void {
-    const { session } = this;
+    const { session, missing } = this;
     session.on("stream", (stream, _headers, flags, raw?: string[]) => this.opened(stream, flags, raw ?? []));
     session.on("ping", () => {
-      this.pongs++;
+      missing.pongs++;
       this.bear("ping");
     });
     session.on("remoteSettings", () => {
-      this.acks++;
-      setImmediate(() => this.look());
+      missing.acks++;
+      setImmediate(() => missing.look());
       this.bear("settings");
     });
-    session.on("localSettings", () => setImmediate(() => this.look()));
+    session.on("localSettings", () => setImmediate(() => missing.look()));
     session.on("error", (error: NodeJS.ErrnoException) => this.failed(error));
     session.on("close", () => this.ended());
   }
@@ -124,7 +127,7 @@ export class H2ClientSession implements StreamOwner {
   // ---- streams --------------------------------------------------------------------------------------------------------
 
   private opened(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
-    this.countMissing(stream.id ?? 0);
+    this.missing.shown(stream.id ?? 0);
     this.served = true;
     try {
       this.begin(stream, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0, raw);
@@ -137,8 +140,15 @@ export class H2ClientSession implements StreamOwner {
 
   private begin(stream: ServerHttp2Stream, endsWithHead: boolean, raw: readonly string[]): void {
     const section = readSection(raw);
+    const { connect } = this;
+    if (this.port?.overLimit === true) return this.tooMany(stream, section);
+    if (connect === null && section.pseudo.method === "CONNECT") return this.open(stream, section, endsWithHead);
     const length = contentLength(section, endsWithHead);
-    const { request, error } = readRequest(section, this.scheme, this.connect, this.services.policy().defaults.limits);
+    const bounds = this.services.policy().defaults.limits;
+    const { request, error } =
+      connect === null
+        ? readProxyRequest(section, bounds)
+        : readRequest(section, connect.intercepted ? "https" : "http", connect, bounds);
     if (request === null || length === null)
       return this.refuseStream(
         stream,
@@ -146,6 +156,26 @@ export class H2ClientSession implements StreamOwner {
         section,
       );
     this.exchange(stream, request, error, length);
+  }
+
+  /** A CONNECT on a proxy port. */
+  private open(stream: ServerHttp2Stream, section: Section, endsWithHead: boolean): void {
+    const { services, facts, port } = this;
+    let authority: Authority;
+    try {
+      authority = readConnect(section, services.policy().defaults.limits);
+    } catch (error) {
+      return this.refuseStream(stream, asProxyError(error), section);
+    }
+    if (port?.enter() === false) return this.tooMany(stream, section);
+    const side = new ConnectStream(services, facts, stream, endsWithHead, (gone, answered) => {
+      port?.leave();
+      this.left(gone);
+      // Once it is open a reset is how many clients end it.
+      if (!answered && !this.gone) this.bear("reset");
+    });
+    this.streams.add(side);
+    new Connect(side, authority, section.fields).start();
   }
 
   private exchange(stream: ServerHttp2Stream, request: RequestHead, error: ProxyError | null, length: number): void {
@@ -162,80 +192,54 @@ export class H2ClientSession implements StreamOwner {
     if (refused === null && expect !== null && expect.toLowerCase() !== "100-continue")
       refused = new ProxyError("expectation-failed");
     if (refused === null) return relay.start();
-    x.principal = this.connect.client;
+    x.principal = this.connect?.client ?? null;
     if (length === 0) x.requestComplete = true;
     relay.refuse(refused);
   }
 
+  /** The client has too many connections, or CONNECTs that count as such. */
+  private tooMany(stream: ServerHttp2Stream, section: Section): void {
+    this.answerEarly(stream, new ProxyError("busy", "too many connections of this client"), section);
+    if (this.port?.overLimit === true) this.drain();
+  }
+
   /** Refuses what never became an exchange: nothing in it could be decided on. */
   private refuseStream(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
-    stream.on("error", () => {});
-    const id = this.record(error, error.status);
-    const accept = firstValue(section.fields, "accept");
-    const facts = { id, accept, rule: null, message: error.message };
-    const local = refusal(error, facts, this.services.refusalOptions());
-    const headOnly = section.pseudo.method === "HEAD";
-    stream.respond({ ":status": local.status, ...plainHeaders(local.fields) }, { endStream: headOnly });
-    if (!headOnly) stream.end(local.content);
-    stream.resume();
+    this.answerEarly(stream, error, section);
     if (this.abuse.add("malformed", this.services.wheel.now)) this.calm("malformed");
   }
 
-  closed(side: H2ClientStream, byClient: boolean): void {
+  private answerEarly(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
+    const { services } = this;
+    const id = this.record(error, error.status);
+    const facts = { id, accept: firstValue(section.fields, "accept"), rule: null, message: error.message };
+    const local = refusal(error, facts, services.refusalOptions());
+    const until = services.wheel.now + services.settings.idleTimeout;
+    const answered = new AnsweredStream(stream, local, section.pseudo.method === "HEAD", until);
+    this.streams.add(answered);
+    stream.once("close", () => this.left(answered));
+  }
+
+  private left(side: Carried): void {
     this.streams.delete(side);
     if (this.streams.size === 0) this.idleSince = this.services.wheel.now;
-    if (byClient && !this.gone) this.bear("reset");
     this.unsent += side.unsent;
     if (this.unsent > MOST_UNSENT) this.drain();
+  }
+
+  closed(side: H2ClientStream, byClient: boolean): void {
+    this.left(side);
+    if (byClient && !this.gone) this.bear("reset");
     // Inside CONNECT nobody can answer a 407: it takes a new CONNECT.
-    if (side.relay?.x.failure?.reason === "wrong-credential") this.drain();
+    if (this.connect !== null && side.relay?.x.failure?.reason === "wrong-credential") this.drain();
   }
 
   broke(error: unknown): void {
     this.services.log.error({ err: error }, "an HTTP/2 stream failed inside the proxy");
   }
 
-  // ---- what node:http2 rejected by itself -----------------------------------------------------------------------------------
-
-  /** Heads that are not valid (RFC 9113 section 8.1.1) are reset before we see them: their numbers are missing. */
-  private countMissing(id: number): void {
-    const before = this.seenUpTo;
-    this.seenUpTo = Math.max(before ?? 0, id);
-    const skipped = (id - (before ?? -1)) / 2 - 1;
-    if (skipped > 0) this.unseen(before === null ? Math.min(skipped, this.rejected()) : skipped);
-  }
-
-  /** Before the first stream, numbers may be left out by right: some clients begin at 3. */
-  private rejected(): number {
-    const bytes = bytesWritten(this.socket) - this.writtenBefore;
-    const { acks, pongs, settingsLength, session } = this;
-    return rejectedStreams(
-      { bytes, queued: session.state.outboundQueueSize ?? 0 },
-      { settings: settingsLength, acks, pongs },
-    );
-  }
-
-  /** A head began, and may still be under way. */
-  private look(): number {
-    const last = this.session.destroyed ? 0 : (this.session.state.lastProcStreamID ?? 0);
-    const known = this.begun;
-    this.begun = Math.max(known, last);
-    return last > (this.seenUpTo ?? 0) ? known : 0;
-  }
-
-  /** A head that began before the last look (or before the end) and never became a stream. `over`: nothing more comes. */
-  private lookForUnseen(over: boolean): void {
-    const known = this.look();
-    const last = over ? this.begun : known;
-    if (last <= (this.seenUpTo ?? 0)) return;
-    let missing = Math.ceil((last - (this.seenUpTo ?? last - 2)) / 2);
-    if (this.seenUpTo === null && !over) missing = Math.max(1, Math.min((last + 1) / 2, this.rejected()));
-    this.seenUpTo = last;
-    this.unseen(missing);
-  }
-
+  /** So many streams were reset by node:http2 itself. */
   private unseen(count: number): void {
-    if (count === 0) return;
     const error = new ProxyError("malformed-request", "the head of an HTTP/2 stream is not valid, or came too early");
     if (count > UNSEEN_RECORDS) this.record(error, null, [`streams:${count}`]);
     else for (let i = 0; i < count; i++) this.record(error, null);
@@ -267,7 +271,7 @@ export class H2ClientSession implements StreamOwner {
   expire(): void {
     const { wheel, settings } = this.services;
     this.deadline.at = wheel.now + POLL;
-    this.lookForUnseen(false);
+    this.missing.lookForMissing(false);
     closeIfGone(this.raw);
     for (const stream of [...this.streams]) if (!stream.poll(wheel.now)) return this.destroy();
     if (this.streams.size > 0) return;
@@ -324,17 +328,17 @@ export class H2ClientSession implements StreamOwner {
     services.sink.append(
       connectionRecord({
         id,
-        parent: connect.record,
+        parent: connect?.record ?? null,
         at: now,
-        client: connect.client,
+        client: connect?.client ?? facts.assignedClient,
         address: facts.clientAddress,
         decision: "deny",
         reason: error.reason,
         status,
         total: 0,
         clientProtocol: "2",
-        sni: connect.sni,
-        authority: connect.authority,
+        sni: connect?.sni ?? null,
+        authority: connect?.authority ?? null,
         notes,
         error: error.message,
       }),

@@ -5,7 +5,7 @@ import { METHODS } from "node:http";
 import type { ConnectContext } from "../../../exchange/exchange.ts";
 import { firstValue, removeField } from "../../../http/fields.ts";
 import type { Authority, RequestHead, Scheme } from "../../../http/messages.ts";
-import { authorityText, DEFAULT_PORT, parseAuthority } from "../../../http/target.ts";
+import { authorityText, DEFAULT_PORT, parseAuthority, parseConnectTarget } from "../../../http/target.ts";
 import { ProxyError } from "../../../shared/errors.ts";
 import type { Section } from "./fields.ts";
 
@@ -32,37 +32,67 @@ export function readRequest(
   connect: ConnectContext,
   bounds: RequestBounds,
 ): ReadRequest {
-  const { method, path = "" } = section.pseudo;
-  if (section.size > bounds.headers) return refused(new ProxyError("fields-too-large"));
-  if (method === "CONNECT") return refused(new ProxyError("method-not-allowed", "CONNECT inside CONNECT"));
-  if (method === undefined || !KNOWN_METHODS.has(method)) return refused(new ProxyError("not-implemented"));
-  if (path.length > bounds.url) return refused(new ProxyError("target-too-long"));
-  if (!isPath(path, method)) return refused(new ProxyError("malformed-request", "the :path is not valid"));
-  return named(section, method, path, scheme, connect);
+  const fault = faultOf(section, bounds);
+  if (fault !== null) return refused(fault);
+  const name = nameOf(section, scheme);
+  if (name === null) return refused(new ProxyError("malformed-request", NO_NAME));
+  const request = requestOf(section, scheme, connect.authority);
+  if (name === "two") return { request, error: new ProxyError("malformed-request", TWO_NAMES) };
+  return { request, error: misdirection(name, section.pseudo.scheme, scheme, connect) };
 }
 
-function named(section: Section, method: string, path: string, scheme: Scheme, connect: ConnectContext): ReadRequest {
-  const { authority } = connect;
-  const { pseudo, fields } = section;
-  const host = firstValue(fields, "host");
+/** Reads the head of a request on the proxy port itself, where HTTP/1.1 has the absolute form. Not that of a CONNECT. */
+export function readProxyRequest(section: Section, bounds: RequestBounds): ReadRequest {
+  const fault = faultOf(section, bounds);
+  if (fault !== null) return refused(fault);
+  const { scheme } = section.pseudo;
+  if (scheme !== "http" && scheme !== "https")
+    return refused(new ProxyError("malformed-request", "the :scheme is neither http nor https"));
+  const name = nameOf(section, scheme);
+  if (name === null) return refused(new ProxyError("malformed-request", NO_NAME));
+  if (name === "two") return refused(new ProxyError("malformed-request", TWO_NAMES));
+  return { request: requestOf(section, scheme, name), error: null };
+}
+
+/** Reads where a CONNECT on the proxy port wants to go (RFC 9113 section 8.5). Throws ProxyError when it is not valid. */
+export function readConnect(section: Section, bounds: RequestBounds): Authority {
+  const { authority = "", path, scheme, protocol } = section.pseudo;
+  if (section.size > bounds.headers) throw new ProxyError("fields-too-large");
+  if (authority.length > bounds.url) throw new ProxyError("target-too-long");
+  // node:http2 rejects these by itself; here so that nothing depends on it.
+  if (path !== undefined || scheme !== undefined || protocol !== undefined)
+    throw new ProxyError("malformed-request", "CONNECT has no :scheme, :path or :protocol");
+  // HTTP/2 has no length for what follows: a declared one is content, as in HTTP/1.1.
+  if (contentLength(section, true) !== 0) throw new ProxyError("malformed-request", "CONNECT with content");
+  const parsed = parseConnectTarget(authority);
+  if (parsed === null) throw new ProxyError("malformed-request", "CONNECT wants host:port");
+  return parsed;
+}
+
+function faultOf(section: Section, bounds: RequestBounds): ProxyError | null {
+  const { method, path = "" } = section.pseudo;
+  if (section.size > bounds.headers) return new ProxyError("fields-too-large");
+  if (method === "CONNECT") return new ProxyError("method-not-allowed", "CONNECT inside CONNECT");
+  if (method === undefined || !KNOWN_METHODS.has(method)) return new ProxyError("not-implemented");
+  if (path.length > bounds.url) return new ProxyError("target-too-long");
+  return isPath(path, method) ? null : new ProxyError("malformed-request", "the :path is not valid");
+}
+
+const NO_NAME = "the :authority or Host is not valid";
+const TWO_NAMES = ":authority and Host name different hosts";
+
+/** What :authority and Host name. Null: nothing valid; `two`: different hosts. */
+function nameOf({ pseudo, fields }: Section, scheme: Scheme): Authority | "two" | null {
+  const names = [pseudo.authority, firstValue(fields, "host")].filter((name) => name !== undefined && name !== null);
+  const [first, second] = names.map((name) => parseAuthority(name as string, DEFAULT_PORT[scheme]));
+  if (first === undefined || first === null || second === null) return null;
+  return second === undefined || same(first, second) ? first : "two";
+}
+
+function requestOf({ pseudo, fields }: Section, scheme: Scheme, { host, port }: Authority): RequestHead {
+  const { method = "", path = "" } = pseudo;
   removeField(fields, "host");
-  const request: RequestHead = {
-    method,
-    scheme,
-    host: authority.host,
-    port: authority.port,
-    path,
-    version: "2",
-    fields,
-  };
-  const names = [pseudo.authority, host].filter((name) => name !== undefined && name !== null);
-  const parsed = names.map((name) => parseAuthority(name as string, DEFAULT_PORT[scheme]));
-  const [first, second] = parsed;
-  if (first === undefined || parsed.includes(null))
-    return refused(new ProxyError("malformed-request", "the :authority or Host is not valid"));
-  if (second !== undefined && !same(first as Authority, second as Authority))
-    return { request, error: new ProxyError("malformed-request", ":authority and Host name different hosts") };
-  return { request, error: misdirection(first as Authority, pseudo.scheme, scheme, connect) };
+  return { method, scheme, host, port, path, version: "2", fields };
 }
 
 function misdirection(
