@@ -54,9 +54,9 @@ export const serverSchema = section(
       "client-ca": file().optional().describe("PEM file: clients may show a certificate of this CA."),
       http2: z
         .boolean()
-        .default(true)
+        .default(false)
         .describe(
-          "Offers HTTP/2 to clients by ALPN. false: HTTP/1.1 alone, for Go programs that ask for http:// URLs, which Go refuses to do over it.",
+          "Offers HTTP/2 to clients by ALPN, for browsers and curl. Not where programs in Go ask for http:// URLs through this port: Go refuses to do that over it.",
         ),
     })
       .optional()

@@ -89,7 +89,9 @@ const startBrowserHouse = (withTls: boolean): Promise<BuiltHouse<BrowserSite>> =
     const pair = ca.leaf("127.0.0.1", { commonName: "the proxy" });
     writeFileSync(join(folder, "proxy.crt"), pair.cert);
     writeFileSync(join(folder, "proxy.key"), pair.key, { mode: 0o600 });
-    return Object.assign(site, { policy: `server: { tls: { cert: proxy.crt, key: proxy.key } }\n${site.policy}` });
+    return Object.assign(site, {
+      policy: `server: { tls: { cert: proxy.crt, key: proxy.key, http2: true } }\n${site.policy}`,
+    });
   });
 
 /** The records of one origin and client, once `done` holds for them. */

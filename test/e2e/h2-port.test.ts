@@ -24,7 +24,7 @@ beforeAll(async () => {
   writeFileSync(join(dir, "cert.pem"), own.cert);
   writeFileSync(join(dir, "key.pem"), own.key);
   scene = await startScene(({ plain, secure }) => ({
-    policy: `server: { tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem }, header-timeout: 2s, opaque: tunnel }
+    policy: `server: { tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem, http2: true }, header-timeout: 2s, opaque: tunnel }
 defaults: { action: deny }
 network: { allow: [127.0.0.0/8] }
 clients: { bot: { password: a-password-of-a-bot } }

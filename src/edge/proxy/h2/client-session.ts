@@ -305,7 +305,7 @@ export class H2ClientSession implements StreamOwner {
    * reads what is no longer there, and the process ends (an assertion of Node's).
    */
   private hangUp(): void {
-    this.lookForUnseen(true);
+    this.missing.lookForMissing(true);
     if (!this.session.destroyed) this.session.destroy(null as unknown as undefined, NGHTTP2_CANCEL);
     this.socket.destroy();
   }

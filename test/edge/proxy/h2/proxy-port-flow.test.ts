@@ -21,7 +21,7 @@ import { ask, FRAME, FrameClient, frame, section } from "./support.ts";
 const dir = mkdtempSync(join(tmpdir(), "sallyport-h2-flow-"));
 const proxy = selfSigned("proxy.test");
 const originCa = new TestCa();
-const SERVER_TLS = `tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem }`;
+const SERVER_TLS = `tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem, http2: true }`;
 const MIB = 1_048_576;
 const CONTENT = Buffer.from(Uint32Array.from({ length: 2 * MIB }, (_, i) => Math.imul(i, 2_654_435_761)).buffer);
 const TIMES = 8; // 64 MiB

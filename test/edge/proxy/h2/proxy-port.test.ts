@@ -19,7 +19,7 @@ import { ask, FRAME, FrameClient, frame, section } from "./support.ts";
 const dir = mkdtempSync(join(tmpdir(), "sallyport-h2-port-"));
 const originCa = new TestCa();
 const proxy = selfSigned("proxy.test");
-const SERVER_TLS = `tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem }`;
+const SERVER_TLS = `tls: { cert: ${dir}/cert.pem, key: ${dir}/key.pem, http2: true }`;
 let house: TestHouse;
 let plain: RawOrigin;
 let secure: RawOrigin;
@@ -367,10 +367,10 @@ describe("what is agreed by ALPN", () => {
     return socket;
   };
 
-  test("HTTP/2 where the client offers it, unless it is switched off", async () => {
+  test("HTTP/2 where the policy file says so and the client offers it", async () => {
     expect((await agreed(house.port, ["http/1.1", "h2"])).destroy().alpnProtocol).toBe("h2");
     expect((await agreed(house.port, ["http/1.1"])).destroy().alpnProtocol).toBe("http/1.1");
-    const old = await startTestHouse({ policy: `server: { ${SERVER_TLS.replace("}", ", http2: false }")} }\n` });
+    const old = await startTestHouse({ policy: `server: { ${SERVER_TLS.replace(", http2: true", "")} }\n` });
     expect((await agreed(old.port, ["h2", "http/1.1"])).destroy().alpnProtocol).toBe("http/1.1");
     await old.close();
   });
