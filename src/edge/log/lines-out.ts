@@ -1,7 +1,7 @@
 // Where the lines of the log go: a descriptor that may be slow, full, stuck or closed. Who writes a line never waits for it,
 // and neither does the end of the process: sonic-boom, which pino would use, tries for ever at the end to write to a full or
 // broken pipe.
-import { write, writeSync } from "node:fs";
+import { constants, fstatSync, openSync, write, writeSync } from "node:fs";
 
 export interface LinesOutOptions {
   readonly fd: number;
@@ -15,6 +15,26 @@ const RETRY_MS = 100;
 const NOTHING = Buffer.alloc(0);
 const RETRIED = new Set(["EAGAIN", "EBUSY"]);
 
+/** Pipes that were opened anew, by device and number. */
+const pipes = new Map<string, number>();
+
+/**
+ * Whether a write waits is a property of the opened pipe, which all share who inherited it: each child that gets it makes
+ * writes wait again, ours too. So a pipe is opened once more, for us alone. Otherwise (not on Linux, or nobody reads it) `fd`.
+ */
+function own(fd: number): number {
+  try {
+    const found = fstatSync(fd);
+    if (!found.isFIFO()) return fd;
+    const pipe = `${found.dev}:${found.ino}`;
+    const opened = pipes.get(pipe) ?? openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK);
+    pipes.set(pipe, opened);
+    return opened;
+  } catch {
+    return fd;
+  }
+}
+
 /** Those whose lines still wait, for the end of the process. */
 const behind = new Set<LinesOut>();
 process.on("exit", () => {
@@ -24,6 +44,7 @@ process.on("exit", () => {
 /** A stream for pino: `write` neither waits nor throws. */
 export class LinesOut {
   readonly #options: LinesOutOptions;
+  readonly #fd: number;
   #lines: Buffer[] = [];
   #bytes = 0;
   /** What is being written, taken out of the lines. Empty: nothing is. */
@@ -36,6 +57,7 @@ export class LinesOut {
 
   constructor(options: LinesOutOptions) {
     this.#options = options;
+    this.#fd = own(options.fd);
   }
 
   write(line: string): void {
@@ -63,8 +85,7 @@ export class LinesOut {
   rest(): void {
     const last = this.#underWay ? this.#lines : [this.#piece, ...this.#lines];
     try {
-      for (const bytes of last)
-        for (let done = 0; done < bytes.length; ) done += writeSync(this.#options.fd, bytes, done);
+      for (const bytes of last) for (let done = 0; done < bytes.length; ) done += writeSync(this.#fd, bytes, done);
     } catch {}
   }
 
@@ -85,7 +106,7 @@ export class LinesOut {
 
   #writePiece(): void {
     this.#underWay = true;
-    write(this.#options.fd, this.#piece, 0, this.#piece.length, null, (error, written) => {
+    write(this.#fd, this.#piece, 0, this.#piece.length, null, (error, written) => {
       this.#underWay = false;
       const code = error?.code ?? "";
       if (RETRIED.has(code)) return void setTimeout(() => this.#writePiece(), RETRY_MS).unref();

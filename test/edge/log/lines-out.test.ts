@@ -123,6 +123,11 @@ test.each(STUCK)("%s: the process ends when it wants to", async (_what, stderr) 
   expect(await exitCode(stderr, `${WRITE} process.exit(8);`)).toBe(8);
 });
 
+test("a pipe that nobody reads, and that a child has got as well", async () => {
+  const child = "(await import('node:child_process')).spawnSync('true', { stdio: 'inherit' });";
+  expect(await exitCode('mkfifo "$PIPE"; exec 2<>"$PIPE"', `${child} ${WRITE} process.exit(9);`)).toBe(9);
+});
+
 test("what was written in the last turn is there after the end", async () => {
   const file = join(aFolder(), "log");
   const program =
