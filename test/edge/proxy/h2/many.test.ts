@@ -86,11 +86,17 @@ test.each(["2", "1.1"] as const)("curl --http2, 10 MB each way, an origin of HTT
   writeFileSync(up, body);
   writeFileSync(ca, house.ca);
   const proxy = `http://127.0.0.1:${house.port}`;
-  const { stdout } = await run(
-    "curl",
-    // biome-ignore format: the options in pairs
-    ["-sS", "--http2", "--noproxy", "", "-x", proxy, "--cacert", ca, "--data-binary", `@${up}`, "-o", down, "-m", "30", "-w", "%{http_version} %{http_code}", `https://127.0.0.1:${origin.port}/`],
-  );
+  const options = [
+    ["-sS", "--http2"],
+    ["--noproxy", ""],
+    ["-x", proxy],
+    ["--cacert", ca],
+    ["--data-binary", `@${up}`],
+    ["-o", down],
+    ["-m", "30"],
+    ["-w", "%{http_version} %{http_code}"],
+  ];
+  const { stdout } = await run("curl", [...options.flat(), `https://127.0.0.1:${origin.port}/`]);
   expect(stdout).toBe("2 200");
   expect(readFileSync(down).equals(body)).toBe(true);
   const [record] = await house.recordsWhere((r) => r.kind === "exchange" && r.port === origin.port);
