@@ -102,6 +102,18 @@ async function pour(to: NodeJS.WritableStream, times: number): Promise<void> {
       if (!to.write(CONTENT.subarray(at, at + 65_536))) await once(to as never, "drain");
   to.end();
 }
+
+/** Writes whenever there is room, for as long as there is; how many bytes it has been so far. */
+function flood(to: NodeJS.WritableStream): () => number {
+  let written = 0;
+  const more = (): void => {
+    for (let room = true; room; written += 65_536) room = to.write(CONTENT.subarray(0, 65_536));
+  };
+  to.on("drain", more);
+  more();
+  return () => written;
+}
+
 async function digest(source: NodeJS.ReadableStream): Promise<string> {
   const hash = createHash("sha256");
   source.on("data", (b: Buffer) => hash.update(b));
@@ -162,36 +174,26 @@ describe("content", () => {
     const session = await proxySession(house.port, { from: newAddress() });
     const stuck = await tunnel(session);
     stuck.stream.pause();
-    let poured = 0;
-    const more = (): void => {
-      for (let room = true; room; poured += 65_536) room = stuck.socket.write(CONTENT.subarray(0, 65_536));
-    };
-    stuck.socket.on("drain", more);
-    more();
+    const poured = flood(stuck.socket);
     // And the other way: an origin that does not read.
     const deaf = await tunnel(session);
     deaf.socket.pause();
-    let sent = 0;
-    const up = (): void => {
-      for (let room = true; room; sent += 65_536) room = deaf.stream.write(CONTENT.subarray(0, 65_536));
-    };
-    deaf.stream.on("drain", up);
-    up();
+    const sent = flood(deaf.stream);
     let seen = -1;
-    while (seen !== poured + sent) {
-      seen = poured + sent;
+    while (seen !== poured() + sent()) {
+      seen = poured() + sent();
       await wait(500);
     }
     // Windows, buffers of the kernel on both sides of the proxy, and ours: a few MiB.
-    expect(poured).toBeLessThan(16 * MIB);
-    expect(sent).toBeLessThan(16 * MIB);
+    expect(poured()).toBeLessThan(16 * MIB);
+    expect(sent()).toBeLessThan(16 * MIB);
     const free = await tunnel(session);
     const [down] = await Promise.all([digest(free.stream), pour(free.socket, 2)]);
     expect(down).toBe(digestOf(2));
     // What waited goes on as soon as it is read.
-    const before = poured;
+    const before = poured();
     stuck.stream.resume();
-    await expect.poll(() => poured, { timeout: 10_000 }).toBeGreaterThan(before + 4 * MIB);
+    await expect.poll(poured, { timeout: 10_000 }).toBeGreaterThan(before + 4 * MIB);
     session.destroy();
   }, 60_000);
 
