@@ -106,7 +106,7 @@ export class OriginConnection implements OriginSide {
     this.anyByte = false;
     this.sentAt = this.owner.tick();
     this.out.text(requestHead(request, this.absolute, this.absoluteHost));
-    if (request.length === 0 || request.expectContinue) this.out.flush();
+    if (request.expectContinue) this.out.flush();
     else this.out.arm();
     if (this.paused) this.resumeResponse();
   }

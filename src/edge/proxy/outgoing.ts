@@ -1,7 +1,9 @@
 // What leaves through a socket: pieces are copied into pooled slabs, and a slab is written when it is full, when a short
 // piece says that nothing more is waiting behind it, or at the end of the turn. At most two writes are in flight, so that
 // memory is bounded and backpressure is one boolean.
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { TLSSocket } from "node:tls";
 
 const LARGE = 131_072;
 const SMALL = 8_192;
@@ -37,10 +39,13 @@ export class Outgoing {
   held = false;
   private readonly socket: Duplex;
   private readonly owner: Drains;
+  /** What a write passes on is with the operating system when the call returns, unless there is no room: TCP without TLS. */
+  private readonly prompt: boolean;
 
   constructor(socket: Duplex, owner: Drains) {
     this.socket = socket;
     this.owner = owner;
+    this.prompt = socket instanceof Socket && !(socket instanceof TLSSocket);
   }
 
   /** True when nothing waits and nothing is in flight. */
@@ -90,7 +95,7 @@ export class Outgoing {
   arm(): void {
     if (this.armed || this.flying > 0) return;
     this.armed = true;
-    setImmediate(armedFlush, this);
+    if (armed.push(this) === 1) setImmediate(turnEnds);
   }
 
   /** The turn in which `arm` was called is over. */
@@ -164,9 +169,17 @@ export class Outgoing {
     const piece = this.used === slab.length ? slab : slab.subarray(0, this.used);
     this.slab = null;
     this.used = 0;
+    if (this.prompt && this.flying === 0 && this.sent(piece)) return give(slab);
     if (++this.flying >= 2) this.blocked = true;
     this.slabs.push(slab);
-    this.socket.write(piece, this.landed);
+    // Behind a piece that is on its way already: the end of nothing is the end of that.
+    this.socket.write(this.prompt && this.flying === 1 ? NOTHING : piece, this.landed);
+  }
+
+  /** True: the piece has left already. A callback would say so a turn later, and cost a microsecond. */
+  private sent(piece: Buffer): boolean {
+    this.socket.write(piece);
+    return this.socket.writableLength === 0;
   }
 
   /** Writes end in the order in which they began. One function for all of them. */
@@ -182,6 +195,13 @@ export class Outgoing {
   };
 }
 
-function armedFlush(out: Outgoing): void {
-  out.turnEnded();
+const NOTHING = Buffer.alloc(0);
+
+/** Whose bytes leave at the end of this turn: one after the other, so that whoever reads them is woken once for many. */
+let armed: Outgoing[] = [];
+
+function turnEnds(): void {
+  const now = armed;
+  armed = [];
+  for (const out of now) out.turnEnded();
 }
