@@ -17,7 +17,7 @@ const OPEN = 91;
 const BACKSLASH = 92;
 const CLOSE = 93;
 
-/** All exchanges of one origin connection share the object; each tunnel has one of its own, which is not worth remembering. */
+/** All exchanges of one origin connection share the object. */
 const originBytes = new WeakMap<OriginRecord, Uint8Array>();
 
 /** Collects lines; `take` hands out what is there and begins anew. */
@@ -78,7 +78,7 @@ export class LineBuffer {
     this.#text(r.clientProtocol);
     this.#text(r.originProtocol);
     this.#text(r.sni);
-    this.#origin(r.origin);
+    this.#origin(r);
     this.#more(r);
   }
 
@@ -162,12 +162,13 @@ export class LineBuffer {
     }
   }
 
-  #origin(origin: OriginRecord | null): void {
+  #origin({ kind, origin }: AuditRecord): void {
     if (origin === null) {
       this.#null();
       return;
     }
-    if (isPlain(origin)) {
+    // Each tunnel has an origin of its own, which is not worth remembering.
+    if (kind === "connect" && isPlain(origin)) {
       this.#ascii(`"[\\"${origin.address}\\",${origin.port},null,null,\\"${origin.resolvedBy}\\",null,null]",`);
       return;
     }

@@ -6,11 +6,22 @@ export type Fields = string[];
 /** True when two field names are equal without regard to case (RFC 9110 section 5.1). */
 export const sameName = (a: string, b: string): boolean => a.length === b.length && a.toLowerCase() === b.toLowerCase();
 
+/** True when the field has that name; `lower`: in lower case. Makes no copy, as this is asked many times for each message. */
+export function isNamed(field: string, lower: string): boolean {
+  const { length } = lower;
+  if (field.length !== length) return false;
+  for (let i = 0; i < length; i++) {
+    const c = field.charCodeAt(i);
+    const wanted = lower.charCodeAt(i);
+    if (c !== wanted && (c + 32 !== wanted || c < 65 || c > 90)) return false;
+  }
+  return true;
+}
+
 /** The first value of the field, or null. `name` in lower case. */
 export function firstValue(fields: Fields, name: string): string | null {
   for (let i = 0; i < fields.length; i += 2) {
-    const f = fields[i] as string;
-    if (f.length === name.length && f.toLowerCase() === name) return fields[i + 1] as string;
+    if (isNamed(fields[i] as string, name)) return fields[i + 1] as string;
   }
   return null;
 }
@@ -19,8 +30,7 @@ export function firstValue(fields: Fields, name: string): string | null {
 export function allValues(fields: Fields, name: string): string[] {
   const values: string[] = [];
   for (let i = 0; i < fields.length; i += 2) {
-    const f = fields[i] as string;
-    if (f.length === name.length && f.toLowerCase() === name) values.push(fields[i + 1] as string);
+    if (isNamed(fields[i] as string, name)) values.push(fields[i + 1] as string);
   }
   return values;
 }
@@ -30,7 +40,7 @@ export function removeField(fields: Fields, name: string): number {
   let kept = 0;
   for (let i = 0; i < fields.length; i += 2) {
     const f = fields[i] as string;
-    if (f.length === name.length && f.toLowerCase() === name) continue;
+    if (isNamed(f, name)) continue;
     fields[kept] = f;
     fields[kept + 1] = fields[i + 1] as string;
     kept += 2;
@@ -44,8 +54,7 @@ export function removeField(fields: Fields, name: string): number {
 export function setField(fields: Fields, name: string, value: string): void {
   const lower = name.toLowerCase();
   for (let i = 0; i < fields.length; i += 2) {
-    const f = fields[i] as string;
-    if (f.length !== lower.length || f.toLowerCase() !== lower) continue;
+    if (!isNamed(fields[i] as string, lower)) continue;
     const rest = fields.splice(i + 2);
     removeField(rest, lower);
     fields[i + 1] = value;

@@ -1,6 +1,6 @@
 // Heads are written from parsed fields, never from received bytes (RFC 9112 sections 3, 4 and 6). Framing is ours: it
 // stands where the other side had put its own, so that the order of fields survives.
-import type { Fields } from "./fields.ts";
+import { type Fields, isNamed } from "./fields.ts";
 
 /** How the content is framed. A number: Content-Length; `keep`: the fields say it (HEAD and 304); `none`: neither field. */
 export type Framing = number | "chunked" | "keep" | "none";
@@ -12,14 +12,11 @@ export function fieldLines(fields: Fields, framing: Framing, host: string | null
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string;
     const n = name.length;
-    if (n === 4 && host !== null && name.toLowerCase() === "host") {
+    if (host !== null && isNamed(name, "host")) {
       text += `${name}: ${host}\r\n`;
       continue;
     }
-    if (
-      (n === 14 && name.toLowerCase() === "content-length") ||
-      (n === 17 && name.toLowerCase() === "transfer-encoding")
-    ) {
+    if (isNamed(name, "content-length") || isNamed(name, "transfer-encoding")) {
       if (framing === "keep" && n === 14) text += `${name}: ${fields[i + 1] as string}\r\n`;
       else if (!framed) {
         text +=

@@ -85,9 +85,16 @@ export function parseAuthority(text: string, defaultPort: number | null): Author
   return host === null ? null : { host, port };
 }
 
+/** 1 to 65535, in digits without a leading zero. */
 function parsePort(text: string): number | null {
-  if (!/^[1-9]\d{0,4}$/.test(text)) return null;
-  const port = Number(text);
+  const { length } = text;
+  if (length === 0 || length > 5 || text.charCodeAt(0) === 48) return null;
+  let port = 0;
+  for (let i = 0; i < length; i++) {
+    const digit = text.charCodeAt(i) - 48;
+    if (digit < 0 || digit > 9) return null;
+    port = port * 10 + digit;
+  }
   return port <= 65535 ? port : null;
 }
 
@@ -107,7 +114,7 @@ export interface AbsoluteTarget extends Destination {
  */
 export function parseAbsoluteTarget(text: string): AbsoluteTarget | null {
   const scheme = schemeOf(text);
-  if (scheme === null || hasForbidden(text)) return null;
+  if (scheme === null || FORBIDDEN.test(text)) return null;
   const start = scheme.length + 3;
   let end = start;
   for (; end < text.length; end++) {
@@ -130,13 +137,8 @@ function schemeOf(text: string): Scheme | null {
 }
 
 /** `#`, `\`, space or a control character: no URI has them, and other readers treat them in ways of their own. */
-function hasForbidden(text: string): boolean {
-  for (let i = 0; i < text.length; i++) {
-    const c = text.charCodeAt(i);
-    if (c <= 32 || c === 35 || c === 92 || c === 127) return true;
-  }
-  return false;
-}
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const FORBIDDEN = /[\x00-\x20#\\\x7f]/;
 
 /** `host:port` with brackets around IPv6. With a scheme, its default port is left out. */
 export function authorityText(authority: Authority, scheme?: Scheme): string {

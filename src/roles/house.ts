@@ -201,7 +201,7 @@ class RunningHouse implements House {
     const { wheel, secrets } = this;
     const pipeline = new Pipeline(
       theLine({
-        audit: { sink: redactingSink(this.sink, secrets), clock: CLOCK, secrets, unpacker: contentUnpacker },
+        audit: { sink: redactingSink(this.sink, secrets), secrets, unpacker: contentUnpacker },
         authenticator: () => this.inForce.authenticator,
         pseudonym,
         content: { decoders: contentDecoders },

@@ -10,14 +10,12 @@ import type { Stage } from "../exchange/stage.ts";
 import type { Unpacker } from "../filters/decoder.ts";
 import { firstValue } from "../http/fields.ts";
 import type { Outcome } from "../policy/types.ts";
-import type { Clock } from "../shared/clock.ts";
 import { ProxyError, specOf } from "../shared/errors.ts";
 import { KnownSecrets } from "../shared/known-secrets.ts";
 import { recordable, WITHHELD } from "./recorded-body.ts";
 
 export interface AuditStageOptions {
   readonly sink: AuditSink;
-  readonly clock: Clock;
   /** Taken out before query values are; the sink takes them out of everything else. */
   readonly secrets?: KnownSecrets;
   /** Opens bodies in a coding, to look for secrets in what is recorded of them; without it they are not recorded. */
@@ -28,7 +26,7 @@ const NO_TEXTS: readonly string[] = [];
 const NO_SECRETS = new KnownSecrets();
 
 /** The stage. A request is refused with `audit-unavailable` while the log takes no records. */
-export function auditStage({ sink, clock, secrets = NO_SECRETS, unpacker }: AuditStageOptions): Stage {
+export function auditStage({ sink, secrets = NO_SECRETS, unpacker }: AuditStageOptions): Stage {
   return {
     name: "audit",
     onRequest() {
@@ -51,7 +49,7 @@ export function auditStage({ sink, clock, secrets = NO_SECRETS, unpacker }: Audi
       return tap;
     },
     onComplete(x) {
-      const record = exchangeRecord(x, clock.tick(), secrets, unpacker ?? null);
+      const record = exchangeRecord(x, secrets, unpacker ?? null);
       if (x.failure?.reason !== "audit-unavailable") {
         sink.append(record, x.onRecorded ?? undefined);
         return;
@@ -63,13 +61,8 @@ export function auditStage({ sink, clock, secrets = NO_SECRETS, unpacker }: Audi
   };
 }
 
-/** The record of an exchange that ended at `now` (monotonic milliseconds). */
-export function exchangeRecord(
-  x: Exchange,
-  now: number,
-  secrets: KnownSecrets,
-  unpacker: Unpacker | null,
-): AuditRecord {
+/** The record of an exchange that is over. */
+export function exchangeRecord(x: Exchange, secrets: KnownSecrets, unpacker: Unpacker | null): AuditRecord {
   const { connection, received, decision } = x;
   const plan = decision?.plan.record ?? null;
   const query = plan?.query === true;
@@ -77,7 +70,6 @@ export function exchangeRecord(
   const responseFields = x.responseFields ?? x.response?.fields ?? null;
   const requestBody = x.requestBody ?? (x.sent instanceof BodyDigest ? x.sent.captured : null);
   const responseBody = x.responseBody ?? (x.receivedBody instanceof BodyDigest ? x.receivedBody.captured : null);
-  x.timings.total = now - x.startedAt;
   const record: { -readonly [K in keyof AuditRecord]: AuditRecord[K] } = {
     id: x.id,
     parent: connection.connect?.record ?? null,

@@ -2,13 +2,13 @@
 // refuses loops. Framing fields stay where they are: the serialiser writes its own in their place.
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
-import type { Fields } from "../http/fields.ts";
+import { type Fields, isNamed } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
 import { viaEntry, wentThrough } from "../http/via.ts";
 import { ProxyError } from "../shared/errors.ts";
 
 /** Lower case. `expect` and `upgrade` are written anew by the connection that sends them. */
-const HOP: ReadonlySet<string> = new Set([
+const HOP: readonly string[] = [
   "connection",
   "keep-alive",
   "proxy-connection",
@@ -19,7 +19,7 @@ const HOP: ReadonlySet<string> = new Set([
   "upgrade",
   "http2-settings",
   "expect",
-]);
+];
 /** Naming one of these in Connection would take from a request what others rely on: malformed (pitfalls F14). */
 const END_TO_END =
   /^(?:authorization|cookie|set-cookie|host|content-.*|transfer-encoding|accept.*|user-agent|date|via|forwarded|x-forwarded-.*|expect|cache-control|if-.*|range|origin|referer|location|etag|x-api-key|digest|signature.*)$/;
@@ -61,7 +61,7 @@ function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
   let names: Set<string> | null = null;
   for (let i = 0; i < fields.length; i += 2) {
     const field = fields[i] as string;
-    if ((field.length !== 10 && field.length !== 16) || !CONNECTION.test(field)) continue;
+    if (!isNamed(field, "connection") && !isNamed(field, "proxy-connection")) continue;
     for (const part of (fields[i + 1] as string).split(",")) {
       const name = part.trim().toLowerCase();
       if (USUAL.has(name)) continue;
@@ -73,7 +73,6 @@ function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
   }
   return names;
 }
-const CONNECTION = /^(?:proxy-)?connection$/i;
 const USUAL: ReadonlySet<string> = new Set(["", "close", "keep-alive", "upgrade"]);
 
 const injected = (x: Exchange, name: string): boolean =>
@@ -91,14 +90,15 @@ function strip(fields: Fields, nominated: ReadonlySet<string> | null): void {
   if (kept < fields.length) fields.length = kept; // setting it is slow, also where nothing changes
 }
 
-/** The lengths of the names in HOP: most fields are told apart without making a lower-case copy. */
-const HOP_LENGTHS: readonly boolean[] = Array.from({ length: 32 }, (_, n) =>
-  [...HOP].some((name) => name.length === n),
+/** HOP by the length of the name: most fields are told apart by that. */
+const HOP_OF_LENGTH: readonly (readonly string[])[] = Array.from({ length: 32 }, (_, n) =>
+  HOP.filter((name) => name.length === n),
 );
+const NONE: readonly string[] = [];
 function isHop(name: string, nominated: ReadonlySet<string> | null): boolean {
-  if (HOP_LENGTHS[name.length] !== true && nominated === null) return false;
-  const lower = name.toLowerCase();
-  return HOP.has(lower) || (nominated?.has(lower) ?? false);
+  const alike = HOP_OF_LENGTH[name.length] ?? NONE;
+  for (let i = 0; i < alike.length; i++) if (isNamed(name, alike[i] as string)) return true;
+  return nominated?.has(name.toLowerCase()) ?? false;
 }
 
 function responseFields(x: Exchange, response: ResponseHead): void {
@@ -107,11 +107,11 @@ function responseFields(x: Exchange, response: ResponseHead): void {
   let dropped = false;
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string;
-    if (name.length === 7 && name.toLowerCase() === ALT_SVC) {
+    if (isNamed(name, ALT_SVC)) {
       nominated ??= new Set();
       nominated.add(ALT_SVC);
       dropped = true;
-    } else if (name.length === 10 && name.toLowerCase() === "connection") {
+    } else if (isNamed(name, "connection")) {
       for (const part of (fields[i + 1] as string).split(",")) {
         const option = part.trim().toLowerCase();
         // An origin cannot make us drop what its own client needs.

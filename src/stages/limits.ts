@@ -49,6 +49,7 @@ export const responseLimits: Stage = {
   name: "limits (response)",
   onResponse(x, response) {
     const { response: limit } = limitsOf(x);
+    if (limit === Number.POSITIVE_INFINITY) return null;
     const declared =
       x.forward.method === "HEAD" || response.status === 304 ? null : firstValue(response.fields, "content-length");
     if (declared !== null && Number(declared) > limit)

@@ -91,7 +91,7 @@ function aStage(secrets: readonly string[] = []): {
   stage: Required<Pick<Stage, "onRequest" | "requestTap" | "responseTap" | "onComplete">>;
 } {
   const sink = new ListSink();
-  const stage = auditStage({ sink, clock: { now: () => 0, tick: () => 35 }, secrets: new KnownSecrets(secrets) });
+  const stage = auditStage({ sink, secrets: new KnownSecrets(secrets) });
   return { sink, stage: stage as never };
 }
 

@@ -125,7 +125,7 @@ function servicesOf(
   const secrets = new KnownSecrets(config.secretValues);
   const pipeline = new Pipeline(
     theLine({
-      audit: { sink, clock: CLOCK, secrets },
+      audit: { sink, secrets },
       authenticator: () => inForce.authenticator,
       pseudonym,
       content: { decoders: contentDecoders },

@@ -1,5 +1,6 @@
 // Which origin connections a request may share with others: equal keys share (invariant 8).
 import type { ConnectionFacts, Exchange } from "../../exchange/exchange.ts";
+import { isNamed } from "../../http/fields.ts";
 import { originText } from "../../http/target.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import type { Opening } from "./origin-opening.ts";
@@ -70,9 +71,7 @@ const boundTo = (connection: ConnectionFacts): string => connection.connect?.rec
 /** NTLM and Negotiate authenticate the connection, not the request: such a connection serves one client connection only. */
 function isConnectionBound(fields: readonly string[]): boolean {
   for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] as string;
-    if (name.length === 13 && name.toLowerCase() === "authorization")
-      return /^(?:ntlm|negotiate)\b/i.test(fields[i + 1] as string);
+    if (isNamed(fields[i] as string, "authorization")) return /^(?:ntlm|negotiate)\b/i.test(fields[i + 1] as string);
   }
   return false;
 }
