@@ -254,7 +254,7 @@ function requestHead(b: Buffer, i: number, end: number, head: Head, maxTarget: n
   const after = scanFields(b, i + 2, end);
   if (after <= 0) return after;
   const text = b.toString("latin1", base, after);
-  head.method = text.substring(0, methodEnd - base);
+  head.method = methodOf(text, methodEnd - base);
   head.target = text.substring(methodEnd + 1 - base, targetEnd - base);
   head.size = after - base;
   const bad = takeFields(b, text, base, head, true);
@@ -304,6 +304,13 @@ function responseHead(b: Buffer, i: number, end: number, head: Head): number {
   head.size = after - base;
   const bad = takeFields(b, text, base, head, false);
   return bad !== 0 ? bad : after;
+}
+
+/** The method that begins the text. The common ones are always the same string, which is quick to look up and to compare. */
+function methodOf(text: string, length: number): string {
+  if (length === 3 && text.startsWith("GET")) return "GET";
+  if (length === 4 && text.startsWith("POST")) return "POST";
+  return text.substring(0, length);
 }
 
 const HTTP1 = [72, 84, 84, 80, 47, 49, 46]; // "HTTP/1."

@@ -114,13 +114,15 @@ export interface AbsoluteTarget extends Destination {
  */
 export function parseAbsoluteTarget(text: string): AbsoluteTarget | null {
   const scheme = schemeOf(text);
-  if (scheme === null || FORBIDDEN.test(text)) return null;
+  if (scheme === null) return null;
   const start = scheme.length + 3;
-  let end = start;
-  for (; end < text.length; end++) {
-    const c = text.charCodeAt(end);
-    if (c === 47 || c === 63) break;
+  let end = -1;
+  for (let i = start; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (isForbidden(c)) return null;
+    if (end < 0 && (c === 47 || c === 63)) end = i;
   }
+  if (end < 0) end = text.length;
   const sent = text.slice(start, end);
   const authority = parseAuthority(sent, DEFAULT_PORT[scheme]);
   if (authority === null) return null;
@@ -137,8 +139,7 @@ function schemeOf(text: string): Scheme | null {
 }
 
 /** `#`, `\`, space or a control character: no URI has them, and other readers treat them in ways of their own. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
-const FORBIDDEN = /[\x00-\x20#\\\x7f]/;
+const isForbidden = (c: number): boolean => c <= 32 || c === 35 || c === 92 || c === 127;
 
 /** `host:port` with brackets around IPv6. With a scheme, its default port is left out. */
 export function authorityText(authority: Authority, scheme?: Scheme): string {

@@ -106,7 +106,9 @@ export class OriginConnection implements OriginSide {
     this.anyByte = false;
     this.sentAt = this.owner.tick();
     this.out.text(requestHead(request, this.absolute, this.absoluteHost));
-    if (request.expectContinue) this.out.flush();
+    // TLS tells of the end of a write a turn later than it leaves: later than an answer, if it began only at the end of this one.
+    const whole = request.length === 0 && !this.out.prompt;
+    if (whole || request.expectContinue) this.out.flush();
     else this.out.arm();
     if (this.paused) this.resumeResponse();
   }

@@ -81,7 +81,7 @@ export class Versions {
   private readonly old = new Set<string>();
 
   isHttp1(key: string): boolean {
-    return this.old.has(key);
+    return this.old.size > 0 && this.old.has(key);
   }
 
   http1(key: string): void {

@@ -142,6 +142,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   }
 
   private sessionFor(key: string): H2OriginSession | null {
+    if (this.sessions.size === 0) return null;
     let best: H2OriginSession | null = null;
     const list = this.sessions.get(key) ?? [];
     for (const session of list) {

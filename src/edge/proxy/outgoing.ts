@@ -40,7 +40,7 @@ export class Outgoing {
   private readonly socket: Duplex;
   private readonly owner: Drains;
   /** What a write passes on is with the operating system when the call returns, unless there is no room: TCP without TLS. */
-  private readonly prompt: boolean;
+  readonly prompt: boolean;
 
   constructor(socket: Duplex, owner: Drains) {
     this.socket = socket;

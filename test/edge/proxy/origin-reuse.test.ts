@@ -1,8 +1,13 @@
 // What a request leaves behind on a connection that serves many of them: nothing.
+import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import { Worker } from "node:worker_threads";
 import { expect, test } from "vitest";
+import { TestCa } from "../../support/certificates.ts";
 import { startEngine } from "../../support/engine.ts";
+import { startTestHouse } from "../../support/house.ts";
+import { tlsThrough } from "../../support/raw-client.ts";
 
 const POLICY = "version: 1\nnetwork: { allow: [127.0.0.0/8] }\ndefaults: { action: allow }\n";
 
@@ -34,5 +39,48 @@ test("three hundred requests on one connection take one origin connection, and l
     agent.destroy();
     origin.close().closeAllConnections();
     await engine.close();
+  }
+});
+
+/** Answers each request at once, from a thread of its own: an answer can be there before the proxy's next turn. */
+const PROMPT_ORIGIN = `
+  const { parentPort, workerData } = require("node:worker_threads");
+  let connections = 0;
+  const server = require("node:tls").createServer(workerData, (socket) => {
+    connections++;
+    socket.setNoDelay(true);
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      for (const _ of bytes.toString("latin1").match(/\\r\\n\\r\\n/g) ?? [])
+        socket.write("HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\n\\r\\nok");
+    });
+  });
+  server.listen(0, "127.0.0.1", () => parentPort.postMessage(server.address().port));
+  parentPort.on("message", () => parentPort.postMessage(connections));
+`;
+
+test("sixteen clients that ask without a pause inside TLS keep their origin connections", async () => {
+  const testCa = new TestCa();
+  const origin = new Worker(PROMPT_ORIGIN, { eval: true, workerData: testCa.leaf("localhost") });
+  const listens = once(origin, "message");
+  const house = await startTestHouse({ roots: testCa.cert });
+  try {
+    const [port] = await listens;
+    const asking = Array.from({ length: 16 }, async () => {
+      const client = await tlsThrough(house.port, `localhost:${port}`, { ca: house.ca });
+      for (let i = 0; i < 50; i++) {
+        const { status } = await client.send(`GET /${i} HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`).response();
+        expect(status).toBe(200);
+      }
+      client.destroy();
+    });
+    await Promise.all(asking);
+    origin.postMessage("how many?");
+    const [connections] = await once(origin, "message");
+    // One for each, and now and then another where an answer came before its request was known to have left.
+    expect(connections).toBeLessThan(80);
+  } finally {
+    await origin.terminate();
+    await house.close();
   }
 });
