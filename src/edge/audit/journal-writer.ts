@@ -1,6 +1,7 @@
 // The write end of the journal: one file, appended with one write for each turn of the event loop, rotated by size.
-import { closeSync, fdatasync, fdatasyncSync, ftruncateSync, openSync, writeSync } from "node:fs";
+import { ftruncateSync, writeSync } from "node:fs";
 import { journalFile, journalNumbers } from "./journal-files.ts";
+import { OpenJournal } from "./open-journal.ts";
 import { FileGone, refuseMoved } from "./place.ts";
 
 /** How far the journals are written: number of the file, bytes of it that hold whole records. */
@@ -15,7 +16,11 @@ const PROBE = Buffer.alloc(64 * 1024, "\n");
 export class JournalWriter {
   readonly #dir: string;
   readonly #rotateAt: number;
-  #fd = -1;
+  #open: OpenJournal;
+  /** Written to their end, and not known to be on the disk. */
+  readonly #leaving = new Set<OpenJournal>();
+  /** What the disk said of one of these, until somebody asks. */
+  #failure: Error | null = null;
   #file: number;
   #end = 0;
   /** A torn line could not be taken back: this file must not be appended to. */
@@ -25,8 +30,8 @@ export class JournalWriter {
   constructor(dir: string, rotateAt: number, after: number) {
     this.#dir = dir;
     this.#rotateAt = rotateAt;
-    this.#file = Math.max(after, 0, ...journalNumbers(dir));
-    this.#open();
+    this.#file = Math.max(after, 0, ...journalNumbers(dir)) + 1;
+    this.#open = new OpenJournal(journalFile(dir, this.#file));
   }
 
   get position(): JournalPosition {
@@ -35,21 +40,21 @@ export class JournalWriter {
 
   /** Appends whole lines (UTF-8). After it returns they are with the operating system. */
   write(lines: Uint8Array): void {
-    if (this.#torn || this.#end >= this.#rotateAt) this.#open();
+    if (this.#torn || this.#end >= this.#rotateAt) this.#next();
     this.#writeAt(lines);
     this.#end += lines.length;
   }
 
   /** Throws while there is no room for 64 KiB more. After a file that was taken away a new one begins. */
   probe(): void {
-    if (this.#torn || this.#fd < 0 || this.#moved) this.#open();
+    if (this.#torn || this.#moved) this.#next();
     this.#writeAt(PROBE);
-    ftruncateSync(this.#fd, this.#end);
+    ftruncateSync(this.#open.fd, this.#end);
   }
 
   /** Throws when the file is not where it was. */
   checkPlace(): void {
-    if (this.#fd >= 0) refuseMoved(journalFile(this.#dir, this.#file), this.#fd);
+    refuseMoved(journalFile(this.#dir, this.#file), this.#open.fd);
   }
 
   get #moved(): boolean {
@@ -62,24 +67,39 @@ export class JournalWriter {
     }
   }
 
-  /** Brings what was written to the disk itself. */
+  /** Brings everything that was written to the disk itself. */
   sync(done: (error: Error | null) => void): void {
-    fdatasync(this.#fd, done);
+    const files = [...this.#leaving, this.#open];
+    let left = files.length;
+    let failure = this.#failure;
+    this.#failure = null;
+    for (const file of files)
+      file.sync((error) => {
+        failure ??= error;
+        if (--left === 0) done(failure);
+      });
   }
 
   close(): void {
-    if (this.#fd < 0) return;
-    try {
-      fdatasyncSync(this.#fd);
-    } catch {}
-    closeSync(this.#fd);
-    this.#fd = -1;
+    for (const file of [...this.#leaving, this.#open]) {
+      try {
+        file.syncNow();
+      } catch {}
+    }
+    this.#open.close();
   }
 
-  #open(): void {
-    const fd = openSync(journalFile(this.#dir, this.#file + 1), "wx", 0o600);
-    this.close();
-    this.#fd = fd;
+  /** Goes on in a new file; the old one comes to the disk meanwhile. */
+  #next(): void {
+    const next = new OpenJournal(journalFile(this.#dir, this.#file + 1));
+    const old = this.#open;
+    this.#leaving.add(old);
+    old.sync((error) => {
+      this.#leaving.delete(old);
+      this.#failure ??= error;
+    });
+    old.close();
+    this.#open = next;
     this.#file++;
     this.#end = 0;
     this.#torn = false;
@@ -88,7 +108,7 @@ export class JournalWriter {
   #writeAt(bytes: Uint8Array): void {
     let done = 0;
     try {
-      while (done < bytes.length) done += writeSync(this.#fd, bytes, done, bytes.length - done, this.#end + done);
+      while (done < bytes.length) done += writeSync(this.#open.fd, bytes, done, bytes.length - done, this.#end + done);
     } catch (error) {
       this.#takeBack();
       throw error;
@@ -97,7 +117,7 @@ export class JournalWriter {
 
   #takeBack(): void {
     try {
-      ftruncateSync(this.#fd, this.#end);
+      ftruncateSync(this.#open.fd, this.#end);
     } catch {
       this.#torn = true;
     }

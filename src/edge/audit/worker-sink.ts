@@ -64,7 +64,7 @@ export async function openAuditSink(options: AuditSinkOptions): Promise<HouseAud
     const store = new AuditStore(options.dir);
     const after = store.takenIn.file;
     store.close();
-    const journal = new JournalWriter(options.dir, options.rotateAt ?? 16 * MIB, after);
+    const journal = new JournalWriter(options.dir, options.rotateAt ?? 4 * MIB, after);
     const place = new Place([lockFile(options.dir), databaseFile(options.dir)]);
     return new WorkerSink(options, unlock, journal, place);
   } catch (error) {
@@ -384,10 +384,8 @@ class WorkerSink implements HouseAuditSink {
     this.#unsynced = [];
     this.#journal.sync((error) => {
       this.#syncing = false;
-      // EBADF: the journal was rotated meanwhile, which brings the old file to the disk itself.
-      const failed = error !== null && (error as NodeJS.ErrnoException).code !== "EBADF";
-      if (failed) this.#writeFailed(error);
-      this.#release(waiting, !failed || !this.#required);
+      if (error !== null) this.#writeFailed(error);
+      this.#release(waiting, error === null || !this.#required);
       if (this.#unsynced.length > 0) this.#syncNow();
     });
   }

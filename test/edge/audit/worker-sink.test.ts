@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import Database from "better-sqlite3";
 import { expect, test } from "vitest";
@@ -53,6 +53,34 @@ test("every record is released, reaches the database once, and journals that wer
   await again.close();
   expect(countIn(dir)).toBe(201);
 });
+
+test.each(["normal", "full"] as const)("sync %s: journals that were written to their end are closed", async (sync) => {
+  const dir = aFolder();
+  const sink = await openAuditSink(sinkOptions(dir, { rotateAt: 1, sync }));
+  const journals = (): string[] => openFiles().filter((file) => file.startsWith(journalFolder(dir)));
+  const written = [];
+  for (let i = 0; i < 50; i++) {
+    written.push(new Promise((resolve) => sink.append(aRecord({ path: `/${i}` }), resolve)));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(await Promise.all(written)).toEqual(Array(50).fill(true));
+  await sink.flush();
+  // The last one is written still; the others wait for nothing but the disk.
+  await until(() => journals().length === 1);
+  await sink.close();
+  await until(() => journals().length === 0);
+  expect(countIn(dir)).toBe(50);
+});
+
+/** What this process has open, by name. */
+const openFiles = (): string[] =>
+  readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return []; // closed meanwhile
+    }
+  });
 
 test("one process writes: a second opening names the first", async () => {
   const dir = aFolder();
