@@ -5,38 +5,51 @@ import { type Fields, isNamed } from "./fields.ts";
 /** How the content is framed. A number: Content-Length; `keep`: the fields say it (HEAD and 304); `none`: neither field. */
 export type Framing = number | "chunked" | "keep" | "none";
 
-/** Field lines, in order. `host`: replaces the value of Host (requests), or null. */
-export function fieldLines(fields: Fields, framing: Framing, host: string | null): string {
-  let text = "";
+/** Where a head is written to, piece by piece. Characters are octets (ISO 8859-1). */
+export interface HeadSink {
+  text(text: string): void;
+  /** A field line, with its end. */
+  line(name: string, value: string): void;
+}
+
+/** Writes field lines, in order. `host`: replaces the value of Host (requests), or null. */
+export function writeFields(sink: HeadSink, fields: Fields, framing: Framing, host: string | null): void {
   let framed = framing === "none" || framing === "keep";
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i] as string;
-    const n = name.length;
-    if (host !== null && isNamed(name, "host")) {
-      text += `${name}: ${host}\r\n`;
-      continue;
-    }
-    if (isNamed(name, "content-length") || isNamed(name, "transfer-encoding")) {
-      if (framing === "keep" && n === 14) text += `${name}: ${fields[i + 1] as string}\r\n`;
-      else if (!framed) {
-        text +=
-          framing === "chunked"
-            ? n === 17
-              ? `${name}: chunked\r\n`
-              : CHUNKED
-            : n === 14
-              ? `${name}: ${framing}\r\n`
-              : `Content-Length: ${framing}\r\n`;
-        framed = true;
-      }
-      continue;
-    }
-    text += `${name}: ${fields[i + 1] as string}\r\n`;
+    const value = fields[i + 1] as string;
+    const isLength = isNamed(name, "content-length");
+    if (isLength || isNamed(name, "transfer-encoding")) {
+      if (framing === "keep" && isLength) sink.line(name, value);
+      else if (!framed) writeFraming(sink, framing, isLength === (framing !== "chunked") ? name : null);
+      framed = true;
+    } else sink.line(name, host !== null && isNamed(name, "host") ? host : value);
   }
-  if (!framed) text += framing === "chunked" ? CHUNKED : `Content-Length: ${framing}\r\n`;
-  return text;
+  if (!framed) writeFraming(sink, framing, null);
 }
-const CHUNKED = "Transfer-Encoding: chunked\r\n";
+
+/** `name`: as the other side spelled it, or null. */
+function writeFraming(sink: HeadSink, framing: Framing, name: string | null): void {
+  if (framing === "chunked") sink.line(name ?? "Transfer-Encoding", "chunked");
+  else sink.line(name ?? "Content-Length", String(framing));
+}
+
+class Lines implements HeadSink {
+  all = "";
+  text(text: string): void {
+    this.all += text;
+  }
+  line(name: string, value: string): void {
+    this.all += `${name}: ${value}\r\n`;
+  }
+}
+
+/** The same as text. */
+export function fieldLines(fields: Fields, framing: Framing, host: string | null): string {
+  const lines = new Lines();
+  writeFields(lines, fields, framing, host);
+  return lines.all;
+}
 
 /** The last chunk and the trailer section (RFC 9112 section 7.1). */
 export function lastChunk(trailers: Fields | null): string {

@@ -15,7 +15,7 @@ import { NextReader } from "./next-reader.ts";
 import type { Opening } from "./origin-opening.ts";
 import type { Route } from "./origin-route.ts";
 import { Outgoing } from "./outgoing.ts";
-import { requestHead } from "./request-head.ts";
+import { writeRequestHead } from "./request-head.ts";
 import type { Deadline, TimerWheel } from "./timers.ts";
 
 /** Bytes of a response head; of informational responses for one request. */
@@ -105,7 +105,7 @@ export class OriginConnection implements OriginSide {
     this.interims = 0;
     this.anyByte = false;
     this.sentAt = this.owner.tick();
-    this.out.text(requestHead(request, this.absolute, this.absoluteHost));
+    writeRequestHead(this.out, request, this.absolute, this.absoluteHost);
     // TLS tells of the end of a write a turn later than it leaves: later than an answer, if it began only at the end of this one.
     const whole = request.length === 0 && !this.out.prompt;
     if (whole || request.expectContinue) this.out.flush();

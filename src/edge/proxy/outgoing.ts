@@ -4,6 +4,7 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { TLSSocket } from "node:tls";
+import type { HeadSink } from "../../http/serialise.ts";
 
 const LARGE = 131_072;
 const SMALL = 8_192;
@@ -25,7 +26,7 @@ export interface Drains {
   outgoingDrained(): void;
 }
 
-export class Outgoing {
+export class Outgoing implements HeadSink {
   private slab: Buffer | null = null;
   private used = 0;
   private flying = 0;
@@ -61,7 +62,22 @@ export class Outgoing {
       return;
     }
     this.room(n);
-    this.used += (this.slab as Buffer).write(text, this.used, n, "latin1");
+    this.used = put(this.slab as Buffer, this.used, text);
+  }
+
+  /** A field line. Does not flush either. */
+  line(name: string, value: string): void {
+    const n = name.length + value.length + 4;
+    if (n > LARGE) return this.text(`${name}: ${value}\r\n`);
+    this.room(n);
+    const slab = this.slab as Buffer;
+    let at = put(slab, this.used, name);
+    slab[at++] = 58;
+    slab[at++] = 32;
+    at = put(slab, at, value);
+    slab[at++] = 13;
+    slab[at++] = 10;
+    this.used = at;
   }
 
   /** Content, copied. False: pause the source. */
@@ -196,6 +212,17 @@ export class Outgoing {
 }
 
 const NOTHING = Buffer.alloc(0);
+
+/** Longer texts are written by Node, shorter ones faster here. */
+const SHORT = 64;
+
+/** Writes the text, for which there is room. Returns where it ends. */
+function put(slab: Buffer, at: number, text: string): number {
+  const n = text.length;
+  if (n > SHORT) return at + slab.write(text, at, n, "latin1");
+  for (let i = 0; i < n; i++) slab[at + i] = text.charCodeAt(i);
+  return at + n;
+}
 
 /** Whose bytes leave at the end of this turn: one after the other, so that whoever reads them is woken once for many. */
 let armed: Outgoing[] = [];

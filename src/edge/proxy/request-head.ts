@@ -1,14 +1,19 @@
 // The head of a request as an origin (or a next proxy) gets it.
 import type { OpenRequest } from "../../exchange/sides.ts";
 import { firstValue } from "../../http/fields.ts";
-import { type Framing, fieldLines } from "../../http/serialise.ts";
+import { type Framing, type HeadSink, writeFields } from "../../http/serialise.ts";
 import { authorityText, originText } from "../../http/target.ts";
 
 /**
- * `absolute`: null towards an origin; towards a next proxy its Proxy-Authorization value, "" for none. `absoluteHost`: the
+ * Writes it. `absolute`: null towards an origin; towards a next proxy its Proxy-Authorization value, "" for none. `absoluteHost`: the
  * checked address that stands for the host in the absolute form, or null.
  */
-export function requestHead(request: OpenRequest, absolute: string | null, absoluteHost: string | null): string {
+export function writeRequestHead(
+  out: HeadSink,
+  request: OpenRequest,
+  absolute: string | null,
+  absoluteHost: string | null,
+): void {
   const x = request.exchange;
   const f = x.forward;
   const target =
@@ -21,14 +26,20 @@ export function requestHead(request: OpenRequest, absolute: string | null, absol
       : request.length === 0 && !declaresEmpty(x.received.fields)
         ? "none"
         : request.length;
-  let text = `${f.method} ${target} HTTP/1.1\r\n`;
+  out.text(f.method);
+  out.text(" ");
+  out.text(target);
+  out.text(" HTTP/1.1\r\n");
   const host = x.hostText;
-  if (firstValue(f.fields, "host") === null) text += `Host: ${host ?? authorityText(f, f.scheme)}\r\n`;
-  text += fieldLines(f.fields, framing, host);
-  if (request.expectContinue) text += "Expect: 100-continue\r\n";
-  if (absolute !== null && absolute !== "") text += `Proxy-Authorization: ${absolute}\r\n`;
-  if (request.upgrade !== null) text += `Connection: Upgrade\r\nUpgrade: ${request.upgrade}\r\n`;
-  return `${text}\r\n`;
+  if (firstValue(f.fields, "host") === null) out.line("Host", host ?? authorityText(f, f.scheme));
+  writeFields(out, f.fields, framing, host);
+  if (request.expectContinue) out.line("Expect", "100-continue");
+  if (absolute !== null && absolute !== "") out.line("Proxy-Authorization", absolute);
+  if (request.upgrade !== null) {
+    out.line("Connection", "Upgrade");
+    out.line("Upgrade", request.upgrade);
+  }
+  out.text("\r\n");
 }
 
 /** `Content-Length: 0` of a POST is kept; a GET has neither. */

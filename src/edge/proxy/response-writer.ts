@@ -2,7 +2,7 @@
 import type { Duplex } from "node:stream";
 import type { Fields } from "../../http/fields.ts";
 import type { ResponseHead } from "../../http/messages.ts";
-import { type Framing, fieldLines, lastChunk, PHRASES } from "../../http/serialise.ts";
+import { type Framing, lastChunk, PHRASES, writeFields } from "../../http/serialise.ts";
 import { type Drains, Outgoing } from "./outgoing.ts";
 
 export class ResponseWriter {
@@ -15,7 +15,9 @@ export class ResponseWriter {
   }
 
   interim(status: number, phrase: string, fields: Fields): void {
-    this.out.text(`HTTP/1.1 ${status} ${phrase || (PHRASES[status] ?? "")}\r\n${fieldLines(fields, "none", null)}\r\n`);
+    this.statusLine(status, phrase || (PHRASES[status] ?? ""));
+    writeFields(this.out, fields, "none", null);
+    this.out.text("\r\n");
     this.out.flush();
   }
 
@@ -35,8 +37,20 @@ export class ResponseWriter {
   /** `options`: the connection's own field lines. `expectsMore`: content follows, so that the head need not leave alone. */
   head(response: ResponseHead, framing: Framing, options: string, expectsMore: boolean): void {
     const { status, phrase, fields } = response;
-    this.out.text(`HTTP/1.1 ${status} ${phrase}\r\n${fieldLines(fields, framing, null)}${options}\r\n`);
+    this.statusLine(status, phrase);
+    writeFields(this.out, fields, framing, null);
+    this.out.text(options);
+    this.out.text("\r\n");
     if (expectsMore) this.out.arm();
+  }
+
+  private statusLine(status: number, phrase: string): void {
+    const { out } = this;
+    out.text("HTTP/1.1 ");
+    out.text(String(status));
+    out.text(" ");
+    out.text(phrase);
+    out.text("\r\n");
   }
 
   /** Content, borrowed. `last`: it must not leave before `end`. False: there is no room for more. */
