@@ -4,7 +4,7 @@ import { Command } from "commander";
 import { openControl } from "../roles/control.ts";
 import type { House, HouseOptions } from "../roles/house.ts";
 import { keepHeapSmall } from "../roles/small-heap.ts";
-import { colours, EXIT, errorColours, notice, print, safeText } from "./output.ts";
+import { colours, EXIT, notice, print, safeText } from "./output.ts";
 import { configOption } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
 
@@ -135,7 +135,7 @@ export function banner(house: Pick<House, "addresses" | "facts">, version: strin
     const left = remark === "" ? safeText(value) : safeText(value).padEnd(width);
     return `  ${colours.dim(name.padEnd(7))}  ${left}${remark === "" ? "" : `  ${colours.dim(safeText(remark))}`}`;
   });
-  const warnings = facts.warnings.map((w) => `  ${errorColours.yellow("warning")}  ${safeText(w)}`);
+  const warnings = facts.warnings.map((w) => `  ${colours.yellow("warning")}  ${safeText(w)}`);
   return [colours.bold(`sallyport ${version}`), ...lines, ...warnings].join("\n");
 }
 

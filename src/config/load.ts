@@ -11,6 +11,7 @@ import { schemaProblems } from "./issues.ts";
 import { ConfigError, type ConfigProblem, type LoadedConfig, type PolicyTest, type Source } from "./loaded.ts";
 import { MergedDocument } from "./merge.ts";
 import { checkNetwork } from "./network-check.ts";
+import { checkOpenProxy } from "./open-proxy-check.ts";
 import { type Environment, Outside } from "./outside.ts";
 import { putIn } from "./references.ts";
 import { Report } from "./report.ts";
@@ -145,6 +146,7 @@ async function assemble(document: ConfigDocument, a: Assembly): Promise<LoadedCo
   const policy = tryCompile(policyPart(document), versionOf(sources), now, secrets, findings);
   checkNetwork(document, settings, policy, findings);
   checkAnonymous(settings, policy, findings);
+  checkOpenProxy(document, settings, policy, findings, now());
   report.take(findings);
   report.throwIfAny();
   if (policy === null) throw new Error("a policy that does not compile names its problems");

@@ -3,6 +3,7 @@ import { randomBytes } from "node:crypto";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { redactingSink } from "../audit/redacting-sink.ts";
+import { problemText } from "../config/loaded.ts";
 import { type AdminServer, startAdminServer } from "../edge/admin/admin-server.ts";
 import { PrometheusMetrics } from "../edge/admin/metrics.ts";
 import { readyReport } from "../edge/admin/readiness.ts";
@@ -152,8 +153,14 @@ class RunningHouse implements House {
       auditFile: join(config.server.data, "audit.db"),
       rootsFrom: roots.from,
       secretVariables: config.secretVariables,
-      warnings: [...config.warnings.map((w) => `${w.file}:${w.line}:${w.column}: ${w.message}`), ...this.ca.warnings],
+      warnings: [...config.warnings.map(problemText), ...this.ca.warnings],
     };
+  }
+
+  /** What is valid and probably not meant: for those who see the log alone, and after a reload, which shows no banner. */
+  private logWarnings(): void {
+    for (const warning of this.inForce.config.warnings)
+      this.log.warn({ warning: problemText(warning) }, "a warning about the configuration");
   }
 
   /** Opens what can fail one after the other; what was opened is closed again when a later step fails. */
@@ -177,6 +184,7 @@ class RunningHouse implements House {
       throw error;
     }
     this.metrics.policyLoaded(config.policy.version, Date.now() / 1000);
+    this.logWarnings();
     this.stopWatching = watchFiles(
       () => this.inForce.config.sources.map((s) => s.file),
       () => {
@@ -350,6 +358,7 @@ class RunningHouse implements House {
       old.authenticator.close();
       this.metrics.policyLoaded(next.config.policy.version, Date.now() / 1000);
       this.log.info({ policy: next.config.policy.version }, "the policy is in force");
+      this.logWarnings();
       if (next.waiting.length > 0)
         this.log.warn({ settings: next.waiting }, "these settings are read at the next start");
     } catch (error) {

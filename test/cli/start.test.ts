@@ -15,8 +15,8 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true, force: true }));
 
-async function started(env: NodeJS.ProcessEnv = {}) {
-  const child = startCli(["start", ...places, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"], env);
+async function started(env: NodeJS.ProcessEnv = {}, more: readonly string[] = []) {
+  const child = startCli(["start", ...places, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", ...more], env);
   let out = "";
   let err = "";
   child.stdout.on("data", (b) => {
@@ -43,6 +43,25 @@ describe("start", () => {
     const { child, err } = await started({ https_proxy: "http://127.0.0.1:9", NO_PROXY: "*" });
     expect(err()).toContain("NO_PROXY, https_proxy in the environment ignored");
     child.kill("SIGINT");
+    expect((await once(child, "exit"))[0]).toBe(0);
+  });
+  test("an open proxy is warned of, in the banner and in the log, also where a reload made it one", async () => {
+    const file = join(folder, "p.yaml");
+    writeFileSync(file, "version: 1\ndefaults: { action: allow }\n");
+    const { child, out, err } = await started({}, ["-c", file, "--listen", "0.0.0.0:0"]);
+    const place = `${file}:2:21: an open proxy: it listens at 0.0.0.0:0`;
+    expect(out()).toContain(`\n  warning  ${place}`);
+    const logged = () =>
+      err()
+        .split("\n")
+        .filter((l) => l.includes('"level":40') && l.includes("an open proxy"));
+    await expect.poll(logged).toEqual([expect.stringContaining(place)]);
+    writeFileSync(file, "version: 1\ndefaults: { action: deny }\n");
+    await expect.poll(err, { timeout: 10_000 }).toContain("the policy is in force");
+    expect(logged()).toHaveLength(1);
+    writeFileSync(file, "version: 1\n\ndefaults: { action: allow }\n");
+    await expect.poll(logged, { timeout: 10_000 }).toHaveLength(2);
+    child.kill("SIGTERM");
     expect((await once(child, "exit"))[0]).toBe(0);
   });
   test("a bad configuration: every problem, exit code 2", async () => {
