@@ -157,8 +157,13 @@ export class OriginConnection implements OriginSide {
     if (!this.read(b.length, b)) this.socket.pause();
   }
 
+  /** A request is under way, and has begun to leave: without content it is not yet while its head waits. */
+  private get asked(): boolean {
+    return this.events !== null && !(this.request?.length === 0 && this.out.waits);
+  }
+
   private receive(b: Buffer, end: number): void {
-    if (this.events === null) {
+    if (!this.asked) {
       this.spoiled = true; // bytes that nobody asked for
       this.socket.destroy();
       return;

@@ -54,6 +54,11 @@ export class Outgoing implements HeadSink {
     return this.used === 0 && this.flying === 0;
   }
 
+  /** True while something has not been given to the socket yet. */
+  get waits(): boolean {
+    return this.used > 0;
+  }
+
   /** Latin-1 text (heads, chunk sizes). Does not flush: content or `flush` follows. */
   text(text: string): void {
     const n = text.length;

@@ -7,7 +7,8 @@ import { expect, test } from "vitest";
 import { TestCa } from "../../support/certificates.ts";
 import { startEngine } from "../../support/engine.ts";
 import { startTestHouse } from "../../support/house.ts";
-import { tlsThrough } from "../../support/raw-client.ts";
+import { startRawOrigin } from "../../support/origin.ts";
+import { connectTo, tlsThrough } from "../../support/raw-client.ts";
 
 const POLICY = "version: 1\nnetwork: { allow: [127.0.0.0/8] }\ndefaults: { action: allow }\n";
 
@@ -39,6 +40,30 @@ test("three hundred requests on one connection take one origin connection, and l
     agent.destroy();
     origin.close().closeAllConnections();
     await engine.close();
+  }
+});
+
+test("what an origin sends between two requests is the answer to neither", async () => {
+  const engine = await startEngine({ policy: POLICY });
+  const origin = await startRawOrigin(({ socket, bytes }) => {
+    const { length } = bytes.toString("latin1").split("\r\n\r\n");
+    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nreal`);
+    expect(length).toBe(2); // each connection serves one request here
+  });
+  const client = await connectTo(engine.port);
+  const ask = `GET http://127.0.0.1:${origin.port}/ HTTP/1.1\r\nHost: 127.0.0.1:${origin.port}\r\n\r\n`;
+  try {
+    expect((await client.send(ask).response()).content).toBe("real");
+    for (let i = 0; i < 20; i++) {
+      // Both are there when the proxy looks: the request first, for which no byte has left when it sees what the origin sent.
+      client.send(ask);
+      origin.conversations.at(-1)?.socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong");
+      expect((await client.response()).content).toBe("real");
+    }
+  } finally {
+    client.destroy();
+    await engine.close();
+    await origin.close();
   }
 });
 
