@@ -1,7 +1,7 @@
 // What the auditor's thread does: takes the journals in, signs heads, applies the retention, and keeps trying when the disk fails.
 
 import type { KeyObject } from "node:crypto";
-import { rmSync, statSync } from "node:fs";
+import { statSync, unlinkSync } from "node:fs";
 import type { AuditRecord } from "../../audit/record.ts";
 import { EMPTY_SHA256, NO_BODY } from "../../audit/record.ts";
 import { rowOf, rowText } from "../../audit/row.ts";
@@ -155,9 +155,9 @@ export class Intake {
 
   #remove(number: number): void {
     try {
-      rmSync(journalFile(this.#dir, number), { force: true });
+      unlinkSync(journalFile(this.#dir, number));
     } catch {
-      // A read-only folder: it is deleted when the next journal is done, or at the next start.
+      // It is gone already; or a read-only folder: it is deleted when the next journal is done, or at the next start.
     }
   }
 
