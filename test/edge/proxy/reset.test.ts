@@ -39,10 +39,20 @@ const MOMENTS: [string, Moment][] = [
       }),
   ],
   ["inside a read", (secured, act) => secured.once("data", act)],
+  [
+    "when its end is about to leave",
+    (secured, act) =>
+      secured.once("secure", () => {
+        secured.end();
+        process.nextTick(act);
+      }),
+  ],
 ];
 
 test.each(MOMENTS)("TLS is broken off %s, and the process lives", async (_when, moment) => {
+  let closed = 0;
   const port = await portOf((raw) => {
+    raw.on("close", () => closed++);
     const secured = new tls.TLSSocket(raw, { isServer: true, secureContext });
     secured.on("error", () => {});
     secured.resume();
@@ -55,7 +65,24 @@ test.each(MOMENTS)("TLS is broken off %s, and the process lives", async (_when, 
     client.resume();
     await new Promise((resolve) => client.once("close", resolve));
     expect(client.destroyed).toBe(true);
+    await expect.poll(() => closed, { timeout: 10_000 }).toBe(i + 1);
   }
+});
+
+test.each([
+  ["before the end leaves", (act: () => void) => process.nextTick(act)],
+  ["after it", (act: () => void) => setTimeout(act, 50)],
+] as const)("a connection that is ended and reset %s is closed", async (_when, then) => {
+  const port = await portOf((raw) => raw.resume());
+  const errors: Error[] = [];
+  const client = net.connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+  client.on("error", (error) => errors.push(error));
+  await once(client, "connect");
+  const closed = once(client, "close");
+  client.end();
+  then(() => resetConnection(client));
+  await closed; // by the handle, once its descriptor is closed
+  expect(errors).toEqual([]);
 });
 
 test.each([
