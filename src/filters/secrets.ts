@@ -7,9 +7,10 @@ import {
   secretTexts,
 } from "../shared/secret-spellings.ts";
 import type { TextMatcher } from "./content-plan.ts";
+import { EscapedMatcher } from "./escaped-matcher.ts";
 import { LiteralSet } from "./literal-set.ts";
 import { patternMatcher } from "./pattern.ts";
-import { SpelledSet } from "./spelled-set.ts";
+import { readBytes } from "./reading.ts";
 import { TOKEN_FORMATS } from "./token-formats.ts";
 import { TokenMatcher } from "./token-matcher.ts";
 
@@ -22,6 +23,8 @@ export interface SecretMatcher {
 
 /** Of a longer secret only the beginning is looked for. */
 const LONGEST_LOOKED_FOR = 256;
+/** Of a secret that is little but escapes, less would be left. */
+const SHORTEST_FOLDED = 4;
 
 /** A space, a line break or what stands between two lines of a text in a program; a character of base64; as they are or escaped. */
 const SPACE = "(?:[ +]|%20)";
@@ -41,11 +44,36 @@ function encodedKeys(): Buffer[] {
   return [...new Set(lines.flatMap((line) => base64Forms(Buffer.from(line))))].map((form) => Buffer.from(form));
 }
 
-/** What is known by its form alone, which is the same for every rule. */
-const BY_FORM: readonly SecretMatcher[] = [
-  { kind: "token", matcher: new TokenMatcher(), host: new TokenMatcher(TOKEN_FORMATS.filter(fitsHost), true) },
-  { kind: "private-key", matcher: patternMatcher(PRIVATE_KEY, false), host: null },
-  { kind: "private-key", matcher: new LiteralSet(encodedKeys()), host: null },
+/** Stands in the first line of every private key, so many bytes after its beginning at most. */
+const IN_FIRST_LINE = Buffer.from("PRIVATE");
+const BEFORE = 80;
+
+/** The pattern for private keys, which is tried only where one can be. */
+function keyMatcher(): TextMatcher {
+  const pattern = patternMatcher(PRIVATE_KEY, false);
+  return {
+    exact: false,
+    longest: pattern.longest,
+    find(text, from, to) {
+      const hit = text.subarray(from, to).indexOf(IN_FIRST_LINE);
+      return hit < 0 ? null : pattern.find(text, Math.max(from, from + hit - BEFORE), to);
+    },
+  };
+}
+
+const tokens = new TokenMatcher();
+const tokensInHosts = new TokenMatcher(TOKEN_FORMATS.filter(fitsHost), true);
+const keys = keyMatcher();
+const keysInBase64 = new LiteralSet(encodedKeys());
+
+/** What is known by its form alone, which is the same for every rule; a match has `most` bytes at most, escapes included. */
+const byForm = (most: number): SecretMatcher[] => [
+  { kind: "token", matcher: tokens, host: tokensInHosts },
+  { kind: "token", matcher: new EscapedMatcher(tokens, "plain", most), host: null },
+  { kind: "private-key", matcher: keys, host: null },
+  { kind: "private-key", matcher: new EscapedMatcher(keys, "plain", most), host: null },
+  { kind: "private-key", matcher: keysInBase64, host: null },
+  { kind: "private-key", matcher: new EscapedMatcher(keysInBase64, "folded", most), host: null },
 ];
 
 /**
@@ -54,16 +82,24 @@ const BY_FORM: readonly SecretMatcher[] = [
  */
 export function secretMatchers(secrets: readonly { readonly value: string }[], maxMatch: number): SecretMatcher[] {
   const values = secrets.map((s) => s.value.slice(0, LONGEST_LOOKED_FOR)).filter((v) => v.length >= SHORTEST_FILTERED);
-  if (values.length === 0) return [...BY_FORM];
   const most = Math.max(maxMatch, SHORTEST_FILTERED);
+  if (values.length === 0) return byForm(most);
   const cut = (form: Buffer): Buffer => form.subarray(0, most);
   const known: SecretMatcher = {
     kind: "known-secret",
     matcher: new LiteralSet(values.flatMap(secretForms).map(cut)),
     host: new LiteralSet(values.flatMap(secretHostForms).map(cut)),
   };
-  const spelled = new SpelledSet(values.flatMap(secretTexts).map(cut), most);
-  return [known, { kind: "known-secret", matcher: spelled, host: null }, ...BY_FORM];
+  const folded = new LiteralSet(values.flatMap(secretTexts).flatMap(foldedForms).map(cut));
+  const escaped = new EscapedMatcher(folded, "folded", most);
+  return [known, { kind: "known-secret", matcher: escaped, host: null }, ...byForm(most)];
+}
+
+/** A text as it is read where it stands by itself, and where the sign before it makes an escape of its beginning. */
+function foldedForms(text: Buffer): Buffer[] {
+  const alone = readBytes(text, "folded");
+  const behind = ["=", "\\", "%"].map((sign) => readBytes(Buffer.concat([Buffer.from(sign), text]), "folded"));
+  return [alone, ...behind.filter((form) => !form.includes(alone))].filter((form) => form.length >= SHORTEST_FOLDED);
 }
 
 /** Host names have letters, digits, hyphens, and in practice underscores. */

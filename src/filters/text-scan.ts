@@ -13,7 +13,7 @@ export type Following = "more" | "pause" | "end";
 export type OnMatch = (rule: TextRule, start: number, end: number) => boolean;
 
 /** Bytes before the first undecided one that a matcher may look back at: a whole character, an escape, and room to align. */
-const CONTEXT = 16;
+const CONTEXT = 32;
 
 export class TextScan {
   readonly #rules: readonly TextRule[];

@@ -7,7 +7,7 @@ export const SHORTEST_FILTERED = 8;
 
 /**
  * Every spelling of a secret that is looked for in content, as bytes: as it is, in UTF-16, in base64 (both alphabets, at three
- * alignments), in hexadecimal, percent-encoded (once and twice, needed escapes or all), JSON-escaped (needed escapes or all),
+ * alignments), in hexadecimal (also with a sign between the bytes), percent-encoded (once and twice, needed escapes or all), JSON-escaped (needed escapes or all),
  * HTML-escaped.
  */
 export function secretForms(secret: string): Buffer[] {
@@ -45,7 +45,14 @@ export const foldCase = (text: string): string => text.replace(/[A-Z]+/g, (lette
 
 function textSpellings(secret: string): string[] {
   const raw = Buffer.from(secret, "utf8");
-  return [secret, ...base64Forms(raw), ...hexForms(raw), ...percentForms(secret, raw), ...escapedForms(secret)];
+  return [
+    secret,
+    ...base64Forms(raw),
+    ...hexForms(raw),
+    ...separateHexForms(raw),
+    ...percentForms(secret, raw),
+    ...escapedForms(secret),
+  ];
 }
 
 function hostSpellings(secret: string): string[] {
@@ -71,6 +78,9 @@ export function base64Forms(raw: Buffer): string[] {
 }
 
 const hexForms = (raw: Buffer): string[] => [raw.toString("hex"), raw.toString("hex").toUpperCase()];
+/** Bytes that are told apart: `de:ad`, `DE-AD`, `de ad`. */
+const separateHexForms = (raw: Buffer): string[] =>
+  hexForms(raw).flatMap((hex) => [":", "-", " "].map((sign) => hex.replace(/..(?=.)/g, `$&${sign}`)));
 
 function percentForms(secret: string, raw: Buffer): string[] {
   const needed = percentEncoded(secret);

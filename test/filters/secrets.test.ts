@@ -85,6 +85,20 @@ describe("a configured secret is found", () => {
       [`in base64 wrapped early with ${JSON.stringify(eol)}`, wrapped(raw.toString("base64"), 4, eol)],
       [`in hexadecimal wrapped with ${JSON.stringify(eol)}`, wrapped(hex, 10, eol)],
     ]),
+    ["cut by many line breaks", `${SECRET.slice(0, 6)}${"\r\n".repeat(12)}${SECRET.slice(6)}`],
+    ["cut everywhere, and indented", [...raw.toString("base64")].join(`\n${" ".repeat(16)}`)],
+    ["in octal escapes", [...Buffer.from(SECRET)].map((byte) => `\\${byte.toString(8)}`).join("")],
+    ["in escapes with braces", [...SECRET].map((c) => `\\u{${c.charCodeAt(0).toString(16)}}`).join("")],
+    ["in escapes of Python", [...SECRET].map((c) => `\\U${c.charCodeAt(0).toString(16).padStart(8, "0")}`).join("")],
+    ["in HTML with zeros", [...SECRET].map((c) => `&#00${c.charCodeAt(0)};`).join("")],
+    ["in HTML without semicolons", [...SECRET].map((c) => `&#${c.charCodeAt(0)}`).join("")],
+    ["in HTML by names", SECRET.replace("@", "&commat;").replace("/", "&sol;").replace("+", "&plus;")],
+    ["in HTML in HTML", escapedFrom(SECRET, 0, (c) => `&amp;#${c.charCodeAt(0)};`)],
+    ["percent-encoded three times", encodeURIComponent(encodeURIComponent(encodeURIComponent(SECRET)))],
+    ["in JSON in a form", encodeURIComponent(jsonFrom(0))],
+    ["in hexadecimal behind =, wrapped", `k=${wrapped(hex, 10, "\n")}`],
+    ["in hexadecimal with colons", hex.replace(/..(?=.)/g, "$&:")],
+    ["in hexadecimal with blanks, in capitals", hex.toUpperCase().replace(/..(?=.)/g, "$& ")],
     ["in base64 in a form", `a=${encodeURIComponent(`${long}`)}`],
     ["in base64 in a form, in part", `a=${raw.toString("base64").replace(/[A-M]/g, percent)}`],
     ["in base64 in JSON with escaped slashes", raw.toString("base64").replace(/[/]/g, "\\/").replace("c", "\\u0063")],
@@ -99,6 +113,27 @@ describe("a configured secret is found", () => {
       expect(matcher.find(bytes, 0, match.end)).toEqual(match);
       expect(matcher.find(bytes, 0, match.end - 1)?.end ?? 0).toBeLessThan(match.end);
     }
+  });
+
+  it("of several lines, with other ends of the lines", () => {
+    const value = "the first line\n  the second line\nthe third";
+    const matchers = secretMatchers([{ value }], 4096);
+    for (const text of [
+      value,
+      value.replaceAll("\n", "\r\n"),
+      JSON.stringify(value.replaceAll("\n", "\r\n")),
+      encodeURIComponent(value.replaceAll("\n", "\r")),
+      value.replaceAll("\n", "\n\t\t"),
+    ]) {
+      const bytes = Buffer.from(text);
+      expect([text, matchers.some((m) => m.matcher.find(bytes, 0, bytes.length) !== null)]).toEqual([text, true]);
+    }
+  });
+
+  it("in no match that is longer than the matcher says, so that the cut of a body makes no difference", () => {
+    const wide = Buffer.from([...SECRET].join(`\n${" ".repeat(400)}`));
+    expect(found(wide)).toEqual([]);
+    for (const { matcher } of MATCHERS) expect(matcher.longest).toBeLessThan(wide.length);
   });
 
   it("also where it is of characters beyond the first plane", () => {
@@ -193,6 +228,21 @@ describe("a configured secret is found", () => {
   });
 });
 
+it("text that is nothing but escapes is searched at a few megabytes a second at least", () => {
+  const cipher = createCipheriv("aes-128-ctr", Buffer.alloc(16, 3), Buffer.alloc(16));
+  const noise = (length: number) => cipher.update(Buffer.alloc(length));
+  const values = Array.from({ length: 20 }, () => ({ value: noise(30).toString("base64") }));
+  const matchers = secretMatchers(values, 4096);
+  const escapes = [...noise(175_000).toString("hex")].map((c) => `%${c.charCodeAt(0).toString(16)}`).join("");
+  for (const text of [escapes, "sk-proj-".repeat(130_000), "&".repeat(1_050_000)]) {
+    const bytes = Buffer.from(text);
+    const cost = cpuTime(() => {
+      for (const { matcher } of matchers) expect(matcher.find(bytes, 0, bytes.length)).toBe(null);
+    });
+    expect([text.slice(0, 9), cost < 1_000]).toEqual([text.slice(0, 9), true]);
+  }
+});
+
 describe("tokens", () => {
   it("have checksums as published", () => {
     // From a description of GitHub's format; the token was never valid.
@@ -205,6 +255,22 @@ describe("tokens", () => {
     expect(found(`{"x":"\\n${token}"}`)).toEqual(["token"]);
     expect(found(`a=%22${token}%22&b=1`)).toEqual(["token"]);
     expect(found(`x ${token.slice(0, -1)}`).length).toBeLessThanOrEqual(1);
+  });
+
+  const units = (text: string, from: number, to: number): string =>
+    [...text.slice(from, to)].map((c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`).join("");
+  it.each(positives(2))("%s, in escapes", (name, token) => {
+    const html = [...token].map((c) => `&#${c.charCodeAt(0)};`).join("");
+    for (const text of [
+      `{"x":"${token.replaceAll("/", "\\/")}"}`,
+      `a=${encodeURIComponent(token)}&b=1`,
+      `a=${encodeURIComponent(encodeURIComponent(token))}&b=1`,
+      `{"x":"${units(token, 0, 3)}${token.slice(3)}"}`,
+      `{"x":"${token.slice(0, 5)}${units(token, 5, 9)}${token.slice(9)}"}`,
+      `<p>${html}</p>`,
+      `${token.slice(0, 12)}=\r\n${token.slice(12)}`,
+    ])
+      expect([name, text, found(text)]).toEqual([name, text, ["token"]]);
   });
 
   it("with a wrong checksum are none", () => {
@@ -291,6 +357,16 @@ describe("private keys", () => {
       ["base64", Buffer.from(text).toString("base64")],
       ["base64, behind something", Buffer.from(`x ${text}`).toString("base64")],
       ["base64, behind something else", Buffer.from(`xy ${text}`).toString("base64url")],
+      ["JSON with escaped signs", JSON.stringify({ key: text }).replaceAll("-", "\\u002d")],
+      ["JSON in a form", `a=${encodeURIComponent(JSON.stringify({ key: text }))}`],
+      ["a form in a form", encodeURIComponent(encodeURIComponent(text))],
+      ["quoted-printable", text.replace("PRIVATE", "PRIV=\r\nATE")],
+      [
+        "base64 in lines",
+        Buffer.from(`${"x".repeat(45)}${text}`)
+          .toString("base64")
+          .replace(/.{76}/g, "$&\r\n"),
+      ],
       ["base64 with CRLF", Buffer.from(text.replaceAll("\n", "\r\n")).toString("base64")],
     ] as const)
       if (type !== "ed25519" || !/program|letter/.test(name))
