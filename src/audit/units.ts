@@ -27,6 +27,12 @@ export function durationOf(text: string): number | null {
   return found === null ? null : Number(found[1]) * (MS[found[2] as string] as number);
 }
 
+/** Milliseconds since 1970 that a Date can hold. */
+const MAX_TIME = 8.64e15;
+
+/** True for a time that can be shown: one that was changed may be none. */
+export const isMoment = (at: unknown): at is number => typeof at === "number" && Math.abs(at) <= MAX_TIME;
+
 /** A moment in milliseconds since 1970: a duration before `now`, or an ISO 8601 date or time; null: neither. */
 export function momentOf(text: string, now: number): number | null {
   const ago = durationOf(text);

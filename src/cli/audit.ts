@@ -39,6 +39,10 @@ export function auditCommand(): Command {
   const command = new Command("audit").description("query, follow and verify the audit log");
   asking(command);
   checking(command);
+  command.addHelpText(
+    "after",
+    "\nRecords that are damaged are left out, which is said at the end, with exit code 1: `audit verify` tells more.",
+  );
   command.addHelpText("after", EXAMPLES);
   for (const sub of command.commands) sub.addHelpText("after", exampleOf(sub.name()));
   return command;

@@ -1,12 +1,12 @@
 import { execFile, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import Ajv from "ajv";
 import { Command } from "commander";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
 import type { AuditRecord } from "../../src/audit/record.ts";
 import { filterOf, withFilters } from "../../src/cli/audit/flags.ts";
 import { lockFolder } from "../../src/edge/audit/folder.ts";
@@ -314,4 +314,72 @@ test("verify says yes, with a kept head too, and no with exit code 1 once a reco
   const changed = await audit("verify");
   expect(changed.code).toBe(1);
   expect(changed.out).toMatch(/record 4 /);
+});
+
+describe("a log that was tampered with", () => {
+  /** A copy of the log, changed. */
+  function damaged(change: string): string {
+    const copy = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
+    onTestFinished(() => rmSync(copy, { recursive: true, force: true }));
+    lockFolder(copy)();
+    const store = new AuditStore(copy);
+    store.append(linesFor(...RECORDS), { file: 0, offset: 0 });
+    store.sign(Date.now(), signingKey(copy));
+    store.close();
+    tamper(copy, change);
+    return copy;
+  }
+  const EDIT = "UPDATE records SET packed = edited(packed, 'at', 9e18) WHERE seq = 2";
+  const LEFT_OUT = /the audit log is damaged: record 2 is left out\. Run `sallyport audit verify`/;
+
+  test("what is whole is shown, what is not is named, and the exit code is 1", async () => {
+    const log = damaged(EDIT);
+    const all = await auditIn(log, "query", "--json");
+    expect([all.code, idsOf(all.out)]).toEqual([1, [0, 2, 3, 4, 5].map(id)]);
+    for (const args of [["query", "--sort", "sent"], ["query", "--group-by", "host"], ["stats"], ["export"]]) {
+      const { code, out, err } = await auditIn(log, ...args);
+      expect([args, code, out === ""]).toEqual([args, 1, false]);
+      expect(err).toMatch(LEFT_OUT);
+    }
+    const figures = await auditIn(log, "stats", "--json");
+    expect(JSON.parse(figures.out)).toMatchObject({ records: 5 });
+    expect(figures.err).toMatch(LEFT_OUT);
+    const out = join(log, "part.jsonl");
+    expect((await auditIn(log, "export", "--out", out)).err).toMatch(LEFT_OUT);
+    expect(readFileSync(out, "utf8").trim().split("\n")).toHaveLength(5);
+    expect(await auditIn(log, "show", id(0), "--json")).toMatchObject({ code: 0, err: "" });
+  });
+  test("a head that is not what was signed is not handed out", async () => {
+    for (const change of ["UPDATE heads SET at = 9e18", "UPDATE heads SET hash = 5", "UPDATE heads SET at = at - 1"]) {
+      const log = damaged(change);
+      for (const more of [[], ["--json"]]) {
+        const { code, out, err } = await auditIn(log, "head", ...more);
+        expect([code, out]).toEqual([1, ""]);
+        expect(err).toContain("the head at record 6 is not what was signed");
+      }
+    }
+  });
+  test("an index that hides records is named by verify", async () => {
+    const log = damaged("DELETE FROM blocks");
+    expect((await auditIn(log, "query", "--json", "--decision", "deny")).out).toBe("[]\n");
+    const { code, out } = await auditIn(log, "verify");
+    expect([code, out]).toEqual([1, expect.stringMatching(/^index: .*the index of records 1 to 6 was changed/)]);
+  });
+  test.each<[string, string | null, RegExp]>([
+    ["shared values", "UPDATE words SET text = CAST('GET' AS BLOB) WHERE text = 'GET'", /1 of the values .* cannot be/],
+    ["a table that is gone", "DROP TABLE words", /audit\.db is damaged \(no such table: words\): move it elsewhere/],
+    ["nothing in it", null, /audit\.db is empty: no proxy has written to it yet, or somebody emptied it/],
+  ])("a database with %s", async (_name, change, wanted) => {
+    const log = damaged(change ?? "SELECT 1");
+    if (change === null) truncateSync(join(log, "audit.db"));
+    const { code, err } = await auditIn(log, "query");
+    expect(code).not.toBe(0);
+    expect(err).toMatch(wanted);
+  });
+  test("a folder that is a file, and a key that is none", async () => {
+    const log = damaged("SELECT 1");
+    writeFileSync(join(log, "audit.key"), "none");
+    expect((await auditIn(log, "prune", "--to-size", "1KiB")).err).toContain("audit.key holds no Ed25519 key");
+    expect((await auditIn(join(log, "audit.db"), "query")).err).toContain("is a file, not the folder of a log");
+  });
 });

@@ -6,7 +6,7 @@ import type { Filter } from "../../audit/query.ts";
 import { sizeText } from "../../audit/units.ts";
 import type { AuditReader, GroupLine } from "../../edge/audit/reader.ts";
 import { CommandError, EXIT, jsonText, notice, print, printJson, safeText, table } from "../output.ts";
-import { type FilterFlags, filterOf, groupOf, limitOf, type PlaceFlags, sortOf, withReader } from "./flags.ts";
+import { type FilterFlags, filterOf, groupOf, limitOf, type PlaceFlags, sortOf, withRecords } from "./flags.ts";
 import { type Format, jsonLine, jsonOf, printRecord, printRecords } from "./records.ts";
 
 export interface QueryFlags extends FilterFlags {
@@ -18,7 +18,7 @@ export interface QueryFlags extends FilterFlags {
 
 /** Records that match, newest last, or the most by `--sort`; or counts and bytes by group. */
 export const query = (flags: QueryFlags): Promise<void> =>
-  withReader(flags, (reader) => {
+  withRecords(flags, (reader) => {
     const filter = filterOf(flags, Date.now());
     const limit = limitOf(flags.limit);
     if (flags.groupBy !== undefined) {
@@ -83,7 +83,7 @@ export interface TailFlags extends FilterFlags {
 
 /** The last few that match, then every new one, until it is interrupted. */
 export const tail = (flags: TailFlags): Promise<void> =>
-  withReader(flags, async (reader) => {
+  withRecords(flags, async (reader) => {
     const filter = filterOf(flags, Date.now());
     const format = flags.json === true ? "jsonl" : flags.format;
     const seen = reader.lastSeq();
@@ -115,7 +115,7 @@ function printSince(reader: AuditReader, filter: Filter, last: number, format: F
 
 /** One record in full; exit code 1 when there is none of that id. */
 export const show = (id: string, flags: PlaceFlags): Promise<void> =>
-  withReader(flags, (reader) => {
+  withRecords(flags, (reader) => {
     const found = reader.newest({ id }, 1)[0];
     if (found === undefined) {
       notice(`there is no record ${safeText(id)} (it may have been pruned, or belong to another log)`);
@@ -131,7 +131,7 @@ export interface ExportFlags extends FilterFlags {
 
 /** All that match, oldest first, streamed to a file (made new, 0600; whole or not there) or to standard output. */
 export const exportLog = (flags: ExportFlags): Promise<void> =>
-  withReader(flags, (reader) => {
+  withRecords(flags, (reader) => {
     const filter = filterOf(flags, Date.now());
     const { out, format } = flags;
     if (out === undefined)

@@ -4,13 +4,13 @@ import { createReadStream, readFileSync } from "node:fs";
 import Database from "better-sqlite3";
 import { type ChainPoint, headIsGenuine, type SignedHead } from "../../audit/hash-chain.ts";
 import { digestsOf } from "../../audit/row.ts";
-import { sizeOf, sizeText } from "../../audit/units.ts";
+import { isMoment, sizeOf, sizeText } from "../../audit/units.ts";
 import { databaseFile, keyFile } from "../../edge/audit/folder.ts";
 import { countTo, lastBefore, lastBeyond, pruneTo } from "../../edge/audit/prune.ts";
 import { publicKeyOf, publicKeyText, signingKey } from "../../edge/audit/signing-key.ts";
 import { newestHead, type Verification, verifyLog } from "../../edge/audit/verify.ts";
 import { CommandError, colours, EXIT, notice, print, printJson, safeText } from "../output.ts";
-import { durationFlag, type PlaceFlags, withReader } from "./flags.ts";
+import { durationFlag, type PlaceFlags, withReader, withRecords } from "./flags.ts";
 import { type Format, jsonOf, printRecords } from "./records.ts";
 
 export interface VerifyFlags extends PlaceFlags {
@@ -92,6 +92,12 @@ export const head = (flags: PlaceFlags): Promise<void> =>
       return;
     }
     const key = publicKeyFor(dir, undefined);
+    if (!isWhole(found) || (key !== null && !headIsGenuine(found, key))) {
+      throw new CommandError(
+        `the head at record ${safeText(String(found.seq))} is not what was signed: the log was changed, and \`sallyport audit verify\` says where`,
+        EXIT.no,
+      );
+    }
     const text = key === null ? null : publicKeyText(key);
     if (flags.json === true) printJson({ ...found, key: text });
     else {
@@ -100,6 +106,10 @@ export const head = (flags: PlaceFlags): Promise<void> =>
       print(`signature ${found.signature}`);
     }
   });
+
+/** The values of a head that was changed may be anything. */
+const isWhole = ({ seq, hash, at }: SignedHead): boolean =>
+  Number.isSafeInteger(seq) && /^[0-9a-f]{64}$/.test(hash) && isMoment(at);
 
 export interface PruneFlags extends PlaceFlags {
   readonly olderThan?: string;
@@ -138,7 +148,7 @@ export interface FindFlags extends PlaceFlags {
 
 /** Was this file sent or received, as a whole body or a whole multipart part? Exit code 1 when nothing is found. */
 export const findBody = (file: string, flags: FindFlags): Promise<void> =>
-  withReader(flags, async (reader) => {
+  withRecords(flags, async (reader) => {
     const { sha256, bytes } = await digestFile(file);
     const found = reader.newest({ digest: sha256 }, 1_000).filter((s) => digestsOf(s.record).includes(sha256));
     found.reverse();

@@ -1,10 +1,12 @@
 // The filters that the audit commands share, from flags to what the reader understands.
-import { accessSync, constants } from "node:fs";
+import { accessSync, constants, statSync } from "node:fs";
 import { type Command, Option } from "commander";
 import { type Filter, GROUPS, type Group, QueryError, TEXT_FILTERS } from "../../audit/query.ts";
 import { durationOf, momentOf } from "../../audit/units.ts";
-import { AuditReader } from "../../edge/audit/reader.ts";
-import { CommandError, errorText } from "../output.ts";
+import { databaseFile } from "../../edge/audit/folder.ts";
+import { AuditReader, type Damage } from "../../edge/audit/reader.ts";
+import { explained } from "../../edge/audit/schema.ts";
+import { CommandError, EXIT, errorText, notice, safeText } from "../output.ts";
 import { findPlaces } from "../places.ts";
 
 export interface PlaceFlags {
@@ -111,8 +113,11 @@ export async function withReader<T>(
   const dir = dataFolder(flags);
   let reader: AuditReader;
   try {
+    if (statSync(dir, { throwIfNoEntry: false })?.isFile())
+      throw new CommandError(`${safeText(dir)} is a file, not the folder of a log`);
     accessSync(dir, constants.X_OK);
   } catch (error) {
+    if (error instanceof CommandError) throw error;
     if ((error as NodeJS.ErrnoException).code === "EACCES") throw new CommandError(errorText(error as Error));
   }
   try {
@@ -124,8 +129,33 @@ export async function withReader<T>(
     return await work(reader, dir);
   } catch (error) {
     if (error instanceof QueryError) throw new CommandError(error.message);
-    throw error;
+    throw explained(error, databaseFile(dir));
   } finally {
     reader.close();
   }
+}
+
+/** `withReader` for what shows records: those that are damaged are left out, which is said at the end, with exit code 1. */
+export const withRecords = (flags: PlaceFlags, work: (reader: AuditReader) => void | Promise<void>): Promise<void> =>
+  withReader(flags, async (reader) => {
+    await work(reader);
+    const text = damageText(reader.damage);
+    if (text === null) return;
+    notice(text);
+    process.exitCode = EXIT.no;
+  });
+
+function damageText({ records, words }: Damage): string | null {
+  const said: string[] = [];
+  if (records.size > 0) {
+    const first = Math.min(...records);
+    said.push(
+      records.size === 1
+        ? `record ${first} is left out`
+        : `${records.size} records are left out, the first is ${first}`,
+    );
+  }
+  if (words.size > 0) said.push(`${words.size} of the values that records share cannot be read`);
+  if (said.length === 0) return null;
+  return `the audit log is damaged: ${said.join("; ")}. Run \`sallyport audit verify\`: it says from where on it is not what was written`;
 }

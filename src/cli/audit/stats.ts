@@ -4,7 +4,7 @@ import { sizeText } from "../../audit/units.ts";
 import type { AuditReader, GroupLine } from "../../edge/audit/reader.ts";
 import { colours, print, printJson, safeText } from "../output.ts";
 import { groupTable } from "./ask.ts";
-import { type FilterFlags, filterOf, limitOf, withReader } from "./flags.ts";
+import { type FilterFlags, filterOf, limitOf, withRecords } from "./flags.ts";
 
 export interface StatsFlags extends FilterFlags {
   readonly limit: string;
@@ -31,7 +31,7 @@ interface Stats {
 
 /** Figures over all that match; with `--uninspected`, the hosts that were tunnelled or upgraded unopened. */
 export const stats = (flags: StatsFlags): Promise<void> =>
-  withReader(flags, (reader) => {
+  withRecords(flags, (reader) => {
     const { uninspected, ...filter } = filterOf(flags, Date.now());
     if (uninspected === true) {
       const hosts = reader.groups({ ...filter, uninspected: true }, "host", "sent", limitOf(flags.limit));

@@ -4,7 +4,7 @@ import type { Database } from "better-sqlite3";
 import { signHead } from "../../audit/hash-chain.ts";
 import { PackedRecord, Run } from "../../audit/packed.ts";
 import { AT } from "../../audit/row.ts";
-import { BLOCK, blockOf } from "../../audit/signature.ts";
+import { blockOf } from "../../audit/signature.ts";
 import type { Keep } from "./messages.ts";
 import { firstSeq, lastRecord, type StoredRun } from "./runs.ts";
 import { INSERT_RUN } from "./schema.ts";
@@ -59,19 +59,16 @@ function pruneStep(db: Database, last: number, now: number, key: KeyObject): num
 /** How many records there are up to and including `last`. */
 export const countTo = (db: Database, last: number): number => Math.max(0, last - (firstSeq(db) ?? last + 1) + 1);
 
-/** The last record that is older than `before` (milliseconds since 1970); 0: none. Records are kept in order of arrival. */
-export function lastBefore(db: Database, before: number): number {
-  const block = db
-    .prepare<[number], number | null>("SELECT min(block) FROM blocks WHERE newest >= ?")
-    .pluck()
-    .get(before);
-  const runs = db
-    .prepare<[number], StoredRun>("SELECT seq, packed FROM records WHERE seq >= ? ORDER BY seq")
-    .iterate(block == null ? Number.MAX_SAFE_INTEGER : block * BLOCK);
+/**
+ * The last record that is older than `before` (milliseconds since 1970), of the first `most`; 0: none. Records are kept in order
+ * of arrival. The index of blocks is not asked: whoever changed it could have records taken away that are new.
+ */
+export function lastBefore(db: Database, before: number, most = Number.POSITIVE_INFINITY): number {
   const record = new PackedRecord();
-  for (const { seq, packed } of runs) {
+  let looked = 0;
+  for (const { seq, packed } of db.prepare<[], StoredRun>("SELECT seq, packed FROM records ORDER BY seq").iterate()) {
     const run = new Run(packed);
-    for (let i = 0; i < run.count; i++) if (isSince(record, run, i, before)) return seq + i - 1;
+    for (let i = 0; i < run.count; i++) if (looked++ >= most || isSince(record, run, i, before)) return seq + i - 1;
   }
   return lastRecord(db)?.seq ?? 0;
 }
@@ -106,7 +103,7 @@ export function lastBeyond(db: Database, size: number): number {
 /** Applies the retention. At most `most` records a time, so that new ones are not kept waiting. Returns how many went. */
 export function applyKeep(db: Database, keep: Keep, now: number, key: KeyObject, most: number): number {
   let removed = 0;
-  if (keep.age !== null) removed += pruneTo(db, lastBefore(db, now - keep.age), now, key, most);
+  if (keep.age !== null) removed += pruneTo(db, lastBefore(db, now - keep.age, most), now, key, most);
   if (keep.size !== null && removed < most) removed += pruneTo(db, lastBeyond(db, keep.size), now, key, most - removed);
   return removed;
 }

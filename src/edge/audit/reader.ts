@@ -6,6 +6,7 @@ import { type Condition, conditionOf, type Filter, type FindWords, type Group } 
 import type { AuditRecord } from "../../audit/record.ts";
 import { AT, ROW_KEYS, type Row, recordOf } from "../../audit/row.ts";
 import { BLOCK, blockOf, mayHold } from "../../audit/signature.ts";
+import { isMoment } from "../../audit/units.ts";
 import { databaseFile } from "./folder.ts";
 import { lastRecord, type StoredRun } from "./runs.ts";
 import { explained, SCHEMA_VERSION, versionOf } from "./schema.ts";
@@ -22,6 +23,14 @@ export interface StoredRow {
   readonly row: Row;
 }
 
+/** What could not be read, each named at most once. */
+export interface Damage {
+  /** Numbers of records that are left out; after the first thousand no more are named. */
+  readonly records: ReadonlySet<number>;
+  /** Numbers of values that repeat: records are shown with a remark in their place. */
+  readonly words: ReadonlySet<number>;
+}
+
 /** One line of `--group-by`: counts, and bytes each way. */
 export interface GroupLine {
   readonly value: string | number | null;
@@ -35,8 +44,7 @@ export interface GroupLine {
 const EMPTY: Row = [];
 for (const _key of ROW_KEYS) EMPTY.push(null);
 const MAX_WORDS = 200_000;
-/** Milliseconds since 1970 that a Date can hold. */
-const MAX_TIME = 8.64e15;
+const MAX_NAMED = 1_000;
 
 type Order = "ASC" | "DESC";
 
@@ -44,6 +52,8 @@ type Order = "ASC" | "DESC";
 export class AuditReader {
   readonly db: Db;
   readonly #words = new Map<number, string>();
+  readonly #damagedRecords = new Set<number>();
+  readonly #damagedWords = new Set<number>();
   readonly #wordText: Statement<[number], string>;
 
   /** Throws when there is no database, or one of another version. */
@@ -51,9 +61,16 @@ export class AuditReader {
     const file = databaseFile(dir);
     if (!existsSync(file))
       throw new Error(`there is no audit log in ${dir} (start the proxy once, or name its folder with --data)`);
-    this.db = new Database(file, { readonly: true, timeout: 5_000 });
     try {
-      if (versionOf(this.db) < SCHEMA_VERSION)
+      this.db = new Database(file, { readonly: true, timeout: 5_000 });
+    } catch (error) {
+      throw explained(error, file);
+    }
+    try {
+      const version = versionOf(this.db);
+      if (version === 0 && isEmpty(this.db))
+        throw new Error(`the audit database ${file} is empty: no proxy has written to it yet, or somebody emptied it`);
+      if (version < SCHEMA_VERSION)
         throw new Error("the audit database is older than this program: start the proxy once to upgrade it");
       this.db.pragma("cache_size = -65536");
       this.db.pragma("mmap_size = 1073741824");
@@ -68,11 +85,14 @@ export class AuditReader {
     this.db.close();
   }
 
+  /** What was damaged of that which was asked for until now. */
+  get damage(): Damage {
+    return { records: this.#damagedRecords, words: this.#damagedWords };
+  }
+
   /** The newest `limit` records that match, newest first; `after`: only those with a higher number. */
   newest(filter: Filter, limit: number, after = 0): StoredRecord[] {
-    const found: StoredRecord[] = [];
-    for (const stored of this.#select(filter, after, "DESC", limit)) found.push(toRecord(stored));
-    return found;
+    return [...this.#select(filter, after, "DESC", limit)];
   }
 
   /** The `limit` records with the most bytes, or that took longest, of all that match; the newest first where they are equal. */
@@ -93,16 +113,16 @@ export class AuditReader {
       if (found.length >= 2 * limit + 1_000) cut();
     }
     cut();
-    return found.map(({ stored }) => toRecord(stored));
+    return found.flatMap(({ stored }) => this.#toRecord(stored) ?? []);
   }
 
   /** Those that match, oldest first, one at a time. */
-  *oldest(filter: Filter, limit = Number.MAX_SAFE_INTEGER, after = 0): Generator<StoredRecord> {
-    for (const stored of this.#select(filter, after, "ASC", limit)) yield toRecord(stored);
+  oldest(filter: Filter, limit = Number.MAX_SAFE_INTEGER, after = 0): Generator<StoredRecord> {
+    return this.#select(filter, after, "ASC", limit);
   }
 
-  /** Every row after number `after`, as it is stored, for `verify`. */
-  *rows(after = 0): Generator<StoredRow> {
+  /** Every row after number `after`, as it is stored, for `verify`; `packed` is it until the next one is asked for. */
+  *rows(after = 0): Generator<StoredRow & { readonly packed: PackedRecord }> {
     const record = new PackedRecord();
     for (const { seq, packed } of this.#runs(after + 1, Number.MAX_SAFE_INTEGER, "ASC")) {
       const run = new Run(packed);
@@ -155,21 +175,23 @@ export class AuditReader {
     return all;
   }
 
-  *#select(filter: Filter, after: number, order: Order, limit: number): Generator<StoredRow> {
-    const record = new PackedRecord();
+  *#select(filter: Filter, after: number, order: Order, limit: number): Generator<StoredRecord> {
+    const packed = new PackedRecord();
     let left = limit;
     if (left <= 0) return;
-    for (const seq of this.#matching(record, filter, after, order, true)) {
-      yield this.#stored(seq, record);
+    for (const seq of this.#matching(packed, filter, after, order)) {
+      const record = this.#toRecord(this.#stored(seq, packed));
+      if (record === null) continue;
+      yield record;
       if (--left <= 0) return;
     }
   }
 
   /**
    * Reads all records after number `after` that match, one after the other, into `record`, and yields their numbers. Nobody can tell
-   * whether a damaged one matches: it does not, or is an error where all are asked for and `strict` says so.
+   * whether a damaged one matches: it is left out, and noted.
    */
-  *#matching(record: PackedRecord, filter: Filter, after: number, order: Order, strict = false): Generator<number> {
+  *#matching(record: PackedRecord, filter: Filter, after: number, order: Order): Generator<number> {
     const condition = conditionOf(filter, this.#findWords);
     const ranges = this.#ranges(filter, condition, after);
     if (order === "DESC") ranges.reverse();
@@ -179,8 +201,7 @@ export class AuditReader {
         for (let n = 0; n < run.count; n++) {
           const i = order === "ASC" ? n : run.count - 1 - n;
           if (seq + i < first) continue;
-          const name = strict && condition.end === 0 ? seq + i : null;
-          if (matches(condition, record, run, i, name)) yield seq + i;
+          if (this.#matches(condition, record, run, i, seq + i)) yield seq + i;
         }
       }
   }
@@ -233,51 +254,51 @@ export class AuditReader {
   }
 
   /** A damaged record has a hash that is none, which `verify` names. */
-  #storedOrDamaged(seq: number, record: PackedRecord, run: Run, i: number): StoredRow {
+  #storedOrDamaged(seq: number, packed: PackedRecord, run: Run, i: number): StoredRow & { packed: PackedRecord } {
     try {
-      return this.#stored(seq, record.read(run, i));
+      return { ...this.#stored(seq, packed.read(run, i)), packed };
     } catch {
-      return { seq, hash: "", row: [] };
+      return { seq, hash: "", row: [], packed };
     }
   }
 
   #word(id: number): string {
     const known = this.#words.get(id);
     if (known !== undefined) return known;
-    const text = this.#wordText.get(id);
+    const text = this.#wordText.get(id) as unknown;
     if (this.#words.size >= MAX_WORDS) this.#words.clear();
     // A word that was taken away must not read like null.
-    const found = text ?? `(word ${id} is missing)`;
+    const found = typeof text === "string" ? text : `(word ${id} is ${text === undefined ? "missing" : "damaged"})`;
+    if (typeof text !== "string") note(this.#damagedWords, id);
     this.#words.set(id, found);
     return found;
   }
-}
 
-/** Throws when the row is not what was written; the error names the record. */
-function toRecord({ seq, hash, row }: StoredRow): StoredRecord {
-  try {
-    const record = recordOf(row);
-    if (!(Math.abs(record.at) <= MAX_TIME)) throw new RangeError("the time of the record is none");
-    return { seq, hash, record };
-  } catch (cause) {
-    throw damaged(seq, cause);
+  /** Null, and noted, when the row is not what was written. */
+  #toRecord({ seq, hash, row }: StoredRow): StoredRecord | null {
+    try {
+      return { seq, hash, record: recordOf(row) };
+    } catch {
+      note(this.#damagedRecords, seq);
+      return null;
+    }
+  }
+
+  /** Reads record `i` of a run, which has the number `seq`, if it matches. */
+  #matches(condition: Condition, record: PackedRecord, run: Run, i: number, seq: number): boolean {
+    try {
+      record.begin(run, i, condition.end);
+      if (!condition.matches(record)) return false;
+      record.finish();
+      if (isMoment(record.numbers[AT.at])) return true;
+    } catch {}
+    note(this.#damagedRecords, seq);
+    return false;
   }
 }
 
-/** Reads a record of a run if it matches. One that is damaged does not; where it has a number to be named by it is an error. */
-function matches(condition: Condition, record: PackedRecord, run: Run, i: number, seq: number | null): boolean {
-  try {
-    record.begin(run, i, condition.end);
-    if (!condition.matches(record)) return false;
-    record.finish();
-    return true;
-  } catch (cause) {
-    if (seq === null) return false;
-    throw damaged(seq, cause);
-  }
-}
+const isEmpty = (db: Db): boolean => db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0;
 
-const damaged = (seq: number, cause: unknown): Error =>
-  new Error(`record ${seq} of the audit log is damaged: \`sallyport audit verify\` says what can be trusted`, {
-    cause,
-  });
+function note(damaged: Set<number>, number: number): void {
+  if (damaged.size < MAX_NAMED) damaged.add(number);
+}

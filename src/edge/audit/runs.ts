@@ -11,6 +11,10 @@ export interface StoredRun {
   readonly packed: unknown;
 }
 
+/** Bytes as text; of what somebody put in their place nothing, so that `verify` tells. */
+export const encoded = (value: unknown, encoding: "hex" | "base64"): string =>
+  Buffer.isBuffer(value) ? value.toString(encoding) : "";
+
 /** The number of the first record; null: there is none. */
 export const firstSeq = (db: Database): number | null =>
   db.prepare<[], number | null>("SELECT min(seq) FROM records").pluck().get() ?? null;
@@ -26,9 +30,9 @@ export function lastRecord(db: Database): ChainPoint | null {
 /** Where the chain ends: at the last record, else at the head that stands for all that were pruned, else at the beginning. */
 export function chainEnd(db: Database): ChainPoint {
   const base = db
-    .prepare<[], { seq: number; hash: Buffer }>("SELECT seq, hash FROM heads WHERE base = 1 ORDER BY seq DESC LIMIT 1")
+    .prepare<[], { seq: number; hash: unknown }>("SELECT seq, hash FROM heads WHERE base = 1 ORDER BY seq DESC LIMIT 1")
     .get();
   const last = lastRecord(db);
   if (last !== null && last.seq > (base?.seq ?? 0)) return last;
-  return base === undefined ? { seq: 0, hash: GENESIS } : { seq: base.seq, hash: base.hash.toString("hex") };
+  return base === undefined ? { seq: 0, hash: GENESIS } : { seq: base.seq, hash: encoded(base.hash, "hex") };
 }

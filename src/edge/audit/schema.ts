@@ -28,9 +28,10 @@ export function explained(error: unknown, file: string): unknown {
   if (code === "SQLITE_FULL") return new Error(`cannot use ${file}: the disk is full`, { cause: error });
   if (/^SQLITE_(?:IOERR|CANTOPEN|READONLY)/.test(code))
     return new Error(`cannot use ${file}: ${(error as Error).message} (${code})`, { cause: error });
-  if (!/^SQLITE_(?:NOTADB|CORRUPT)/.test(code)) return error;
+  const lacks = code === "SQLITE_ERROR" && /^no such (?:table|column)/.test((error as Error).message);
+  if (!lacks && !/^SQLITE_(?:NOTADB|CORRUPT)/.test(code)) return error;
   return new Error(
-    `the audit database ${file} is damaged (${code}): move it elsewhere, with the files beside it that begin with its name, and start again; a new log begins, and what waits in the journal is taken in`,
+    `the audit database ${file} is damaged (${lacks ? (error as Error).message : code}): move it elsewhere, with the files beside it that begin with its name, and start again; a new log begins, and what waits in the journal is taken in`,
     { cause: error },
   );
 }

@@ -25,8 +25,13 @@ export function signingKey(dir: string): KeyObject {
 }
 
 function readKey(file: string): KeyObject {
-  const key = createPrivateKey(readFileSync(file));
-  if (key.asymmetricKeyType !== "ed25519") throw new Error(`${file} is not an Ed25519 key`);
+  const pem = readFileSync(file);
+  let key: KeyObject | null = null;
+  try {
+    key = createPrivateKey(pem);
+  } catch {}
+  if (key?.asymmetricKeyType !== "ed25519")
+    throw new Error(`${file} holds no Ed25519 key: put back the one that was there`);
   return key;
 }
 

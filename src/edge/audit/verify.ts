@@ -2,11 +2,13 @@
 import type { KeyObject } from "node:crypto";
 import { type ChainPoint, chainHash, GENESIS, headIsGenuine, type SignedHead } from "../../audit/hash-chain.ts";
 import { rowText } from "../../audit/row.ts";
+import { BlockCheck } from "./block-check.ts";
 import { journalNumbers } from "./journal-files.ts";
 import { journalRest } from "./journal-reader.ts";
 import type { AuditReader, StoredRow } from "./reader.ts";
+import { encoded } from "./runs.ts";
 
-export type ProblemKind = "changed" | "missing" | "reordered" | "cut-off" | "head";
+export type ProblemKind = "changed" | "missing" | "reordered" | "cut-off" | "head" | "index";
 
 export interface Problem {
   readonly kind: ProblemKind;
@@ -44,6 +46,8 @@ interface Walk {
   first: number;
   last: ChainPoint;
   problem: Problem | null;
+  /** Records that filters would not find. */
+  hidden: Problem | null;
 }
 
 /** Checks the log in `dir` through a reader of it. Names the first problem; finds no problem that is only in the journal. */
@@ -56,7 +60,7 @@ export function verifyLog(dir: string, reader: AuditReader, options: VerifyOptio
     const wanted = options.head;
     const unsigned = options.key === null ? null : falseHead(heads, options.key);
     const walk = walkChain(reader, base, expected, wanted, options.progress);
-    const problem = walk.problem ?? unsigned ?? cutOff(heads, wanted, walk.last, base);
+    const problem = walk.problem ?? unsigned ?? cutOff(heads, wanted, walk.last, base) ?? walk.hidden;
     return {
       ok: problem === null,
       records: walk.records,
@@ -74,16 +78,16 @@ type StoredHead = SignedHead & { readonly base: boolean };
 
 function headsOf(reader: AuditReader): StoredHead[] {
   const rows = reader.db
-    .prepare<[], { seq: number; base: number; hash: Buffer; at: number; signature: Buffer }>(
+    .prepare<[], { seq: number; base: number; hash: unknown; at: number; signature: unknown }>(
       "SELECT seq, base, hash, at, signature FROM heads ORDER BY seq, base",
     )
     .all();
   return rows.map((r) => ({
     seq: r.seq,
     base: r.base === 1,
-    hash: r.hash.toString("hex"),
+    hash: encoded(r.hash, "hex"),
     at: r.at,
-    signature: r.signature.toString("base64"),
+    signature: encoded(r.signature, "base64"),
   }));
 }
 
@@ -112,16 +116,40 @@ function walkChain(
   wanted: ChainPoint | null,
   progress: VerifyOptions["progress"],
 ): Walk {
-  const walk: Walk = { records: 0, first: 0, last: base ?? { seq: 0, hash: GENESIS }, problem: null };
+  const walk: Walk = { records: 0, first: 0, last: base ?? { seq: 0, hash: GENESIS }, problem: null, hidden: null };
+  const blocks = new BlockCheck(reader.db);
   const all = reader.lastSeq() - walk.last.seq;
   for (const stored of reader.rows()) {
     walk.problem = stepProblem(reader, walk.last, stored) ?? headProblem(stored, heads, wanted);
     if (walk.problem !== null) break;
     if (walk.records++ === 0) walk.first = stored.seq;
     walk.last = { seq: stored.seq, hash: stored.hash };
+    blocks.add(stored.seq, stored.packed);
     if (walk.records % 10_000 === 0) progress?.(walk.records, all);
   }
+  blocks.end();
+  walk.hidden = hiddenProblem(reader, blocks);
   return walk;
+}
+
+/** The index is not in the chain: records may be what was written, and not be found. */
+function hiddenProblem(reader: AuditReader, { wrong }: BlockCheck): Problem | null {
+  const says = "the records are what was written, but";
+  if (wrong !== null) {
+    const which = wrong.first === wrong.last ? `record ${wrong.first}` : `records ${wrong.first} to ${wrong.last}`;
+    return {
+      kind: "index",
+      seq: wrong.first,
+      message: `${says} the index of ${which} was changed: queries with filters and find-body may not find them; \`audit export\` without filters shows all`,
+    };
+  }
+  const words = reader.db.pragma("integrity_check(words)", { simple: true });
+  if (words === "ok") return null;
+  return {
+    kind: "index",
+    seq: 0,
+    message: `${says} the index of their words is damaged: filters may not find them (${words})`,
+  };
 }
 
 function stepProblem(reader: AuditReader, last: ChainPoint, stored: StoredRow): Problem | null {
