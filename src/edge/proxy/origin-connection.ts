@@ -106,9 +106,8 @@ export class OriginConnection implements OriginSide {
     this.anyByte = false;
     this.sentAt = this.owner.tick();
     writeRequestHead(this.out, request, this.absolute, this.absoluteHost);
-    // TLS tells of the end of a write a turn later than it leaves: later than an answer, if it began only at the end of this one.
-    const whole = request.length === 0 && !this.out.prompt;
-    if (whole || request.expectContinue) this.out.flush();
+    // Usually at the end of the turn, with those of all connections: whoever reads them is woken once for many.
+    if (request.expectContinue) this.out.flush();
     else this.out.arm();
     if (this.paused) this.resumeResponse();
   }
@@ -272,7 +271,7 @@ export class OriginConnection implements OriginSide {
   /** The response is complete to the byte. */
   private finished(trailers: Fields | null): void {
     const events = this.events as OriginEvents;
-    const again = this.keep && !this.spoiled && this.requestEnded && !this.gone && !this.toEnd && this.out.idle;
+    const again = this.keep && !this.spoiled && this.requestEnded && !this.gone && !this.toEnd && this.sent;
     this.events = null;
     this.request = null;
     this.head = null;
@@ -285,6 +284,14 @@ export class OriginConnection implements OriginSide {
       if (this.paused) this.resumeResponse();
       this.owner.idle(this);
     } else this.socket.destroy();
+  }
+
+  /**
+   * The request has left. Of one without content the answer says so: TLS tells of the end of a write a turn later than it leaves, which
+   * may be later than the answer.
+   */
+  private get sent(): boolean {
+    return this.out.idle || (this.request?.length === 0 && !this.out.waits);
   }
 
   private switched(head: Head, b: Buffer, i: number, end: number): void {

@@ -41,7 +41,7 @@ export class Outgoing implements HeadSink {
   private readonly socket: Duplex;
   private readonly owner: Drains;
   /** What a write passes on is with the operating system when the call returns, unless there is no room: TCP without TLS. */
-  readonly prompt: boolean;
+  private readonly prompt: boolean;
 
   constructor(socket: Duplex, owner: Drains) {
     this.socket = socket;
