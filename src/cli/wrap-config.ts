@@ -1,11 +1,12 @@
 // `sallyport wrap-config`: rewrites an MCP client's configuration so that its stdio servers start under `sallyport run`.
-import { randomBytes } from "node:crypto";
-import { copyFileSync, existsSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { isUtf8 } from "node:buffer";
+import { existsSync, readFileSync, realpathSync } from "node:fs";
 import { resolve } from "node:path";
 import { Command } from "commander";
 import { lineDiff } from "./line-diff.ts";
 import { CommandError, colours, errorText, notice, print, printJson, safeText } from "./output.ts";
 import { configOption, findPlaces, type PlaceOptions } from "./places.ts";
+import { rewriteFile } from "./rewrite-file.ts";
 import { replaceServers, type ServerEntry, serversIn } from "./server-config.ts";
 
 interface WrapOptions extends PlaceOptions {
@@ -42,12 +43,8 @@ export function wrapConfigCommand(): Command {
 
 function wrapConfig(name: string, options: WrapOptions): void {
   const file = existsSync(name) ? realpathSync(name) : resolve(name);
-  let before: string;
-  try {
-    before = readFileSync(file, "utf8");
-  } catch (error) {
-    throw new CommandError(errorText(error as Error));
-  }
+  const bytes = readBytes(file);
+  const before = textOf(bytes, file);
   const servers = serversIn(before);
   if (servers.length === 0) throw new CommandError(`${file} names no MCP servers (mcpServers, servers or mcp.servers)`);
   const launcher = launcherFor(options);
@@ -59,8 +56,23 @@ function wrapConfig(name: string, options: WrapOptions): void {
   report(options, results);
   if (after === before) return void notice("nothing to change");
   if (!options.json) print(lineDiff(before, after).map(paint).join("\n"));
-  if (options.write) writeWithBackup(file, after);
+  if (options.write) notice(`written; the old file is ${safeText(rewriteFile(file, bytes, after))}`);
   else notice("nothing was written; --write changes the file");
+}
+
+function readBytes(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (error) {
+    const folder = (error as NodeJS.ErrnoException).code === "EISDIR";
+    throw new CommandError(folder ? `cannot use ${safeText(file)}: it is a folder` : errorText(error as Error));
+  }
+}
+
+/** Bytes that are no text would come out as others. */
+function textOf(bytes: Buffer, file: string): string {
+  if (!isUtf8(bytes)) throw new CommandError(`${safeText(file)} is not UTF-8, as JSON has to be: save it so first`);
+  return bytes.toString("utf8");
 }
 
 function report(options: WrapOptions, results: readonly { server: ServerEntry; result: WrapResult }[]): void {
@@ -129,16 +141,6 @@ function innerCommand(value: Readonly<Record<string, unknown>>): string[] | null
 
 function textArgs(value: Readonly<Record<string, unknown>>): string[] {
   return Array.isArray(value.args) ? value.args.map(String) : [];
-}
-
-function writeWithBackup(file: string, text: string): void {
-  const stamp = new Date().toISOString().replace(/[:.]/g, "-");
-  const backup = `${file}.${stamp}.bak`;
-  copyFileSync(file, backup);
-  const temporary = `${file}.${process.pid}.${randomBytes(4).toString("hex")}`;
-  writeFileSync(temporary, text, { mode: statSync(file).mode & 0o777, flag: "wx" });
-  renameSync(temporary, file);
-  notice(`written; the old file is ${backup}`);
 }
 
 function paint(line: string): string {

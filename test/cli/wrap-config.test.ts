@@ -1,8 +1,20 @@
 // Configurations of MCP clients, rewritten and restored by the real program.
-import { mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
+import { rewriteFile } from "../../src/cli/rewrite-file.ts";
 import { cli, REPOSITORY } from "./support/small-house.ts";
 
 const CLAUDE = `{
@@ -108,6 +120,61 @@ describe("wrap-config", () => {
     put(content);
     expect((await wrap("--write")).code).toBe(2);
     expect(text()).toBe(content);
+  });
+  test("a BOM, CRLF and comments stay", async () => {
+    put(`\ufeff${VSCODE.replaceAll("\n", "\r\n")}`);
+    expect((await wrap("--write")).code).toBe(0);
+    expect(text()).toMatch(/^\ufeff\{\r\n\t\/\/ my servers\r\n/);
+    expect(text().replaceAll("\r\n", "")).not.toMatch(/[\r\n]/);
+    expect(text()).toContain('"--as",');
+  });
+  test("through a symbolic link the file is written, and the link stays", async () => {
+    const link = file;
+    file = join(folder, "real.json");
+    put(CLAUDE);
+    symlinkSync("real.json", link);
+    const { code } = await cli(["wrap-config", link, "--data", join(folder, "data"), "--write"]);
+    expect([code, readlinkSync(link)]).toEqual([0, "real.json"]);
+    expect(text()).toContain('"--as"');
+    expect(backups()).toEqual([expect.stringMatching(/^real\.json\./)]);
+  });
+  test("mode and owner stay, whatever the umask", async () => {
+    put(CLAUDE);
+    chmodSync(file, 0o664);
+    if (process.getuid?.() === 0) chownSync(file, 65534, 65533);
+    const before = statSync(file);
+    expect((await wrap("--write")).code).toBe(0);
+    for (const name of ["config.json", ...backups()]) {
+      const { mode, uid, gid } = statSync(join(folder, name));
+      expect([name, mode, uid, gid]).toEqual([name, before.mode, before.uid, before.gid]);
+    }
+  });
+  test.each<[string, Buffer, RegExp]>([
+    ["UTF-16", Buffer.from("\ufeff{}", "utf16le"), /config\.json is not UTF-8/],
+    ["bytes that are no text", Buffer.concat([Buffer.from(CLAUDE), Buffer.of(0xff)]), /config\.json is not UTF-8/],
+  ])("%s: exit code 2, file untouched", async (_name, bytes, wanted) => {
+    writeFileSync(file, bytes);
+    const { code, stderr } = await wrap("--write");
+    expect([code, readFileSync(file)]).toEqual([2, bytes]);
+    expect(stderr).toMatch(wanted);
+  });
+  test("a file that is read-only is not changed, and nothing is left beside it", async () => {
+    put(CLAUDE);
+    chmodSync(file, 0o444);
+    const { code, stderr } = await wrap("--write");
+    expect([code, text(), readdirSync(folder)]).toEqual([2, CLAUDE, ["config.json"]]);
+    expect(stderr).toContain("config.json is read-only: chmod u+w");
+  });
+  test("what somebody else wrote meanwhile is kept", () => {
+    put(CLAUDE);
+    const read = Buffer.from(CLAUDE.replace("dark", "light"));
+    expect(() => rewriteFile(file, read, "{}")).toThrow(/was changed meanwhile/);
+    expect([text(), readdirSync(folder)]).toEqual([CLAUDE, ["config.json"]]);
+  });
+  test("a folder in the place of the file: exit code 2", async () => {
+    mkdirSync(file);
+    const { code, stderr } = await wrap();
+    expect([code, stderr]).toEqual([2, expect.stringMatching(/config\.json: it is a folder/)]);
   });
   test("a file that is not there: exit code 2", async () => {
     expect((await wrap()).code).toBe(2);
