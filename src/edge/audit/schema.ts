@@ -22,12 +22,21 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 `;
 
+/** What to do where the permissions of files are the usual cause. */
+const ACCESS: Readonly<Record<string, string>> = {
+  SQLITE_CANTOPEN: ": run it as the user that owns it",
+  SQLITE_READONLY_DIRECTORY:
+    ": whoever reads it needs files beside it; run it as the user that owns the folder, or copy the folder to where you may write",
+};
+
 /** The same error, or for a database that is damaged or cannot be used one that says which it is and what to do. */
 export function explained(error: unknown, file: string): unknown {
   const code = (error as { code?: string }).code ?? "";
   if (code === "SQLITE_FULL") return new Error(`cannot use ${file}: the disk is full`, { cause: error });
-  if (/^SQLITE_(?:IOERR|CANTOPEN|READONLY)/.test(code))
-    return new Error(`cannot use ${file}: ${(error as Error).message} (${code})`, { cause: error });
+  if (/^SQLITE_(?:IOERR|CANTOPEN|READONLY)/.test(code)) {
+    const hint = ACCESS[code] ?? "";
+    return new Error(`cannot use ${file}: ${(error as Error).message} (${code})${hint}`, { cause: error });
+  }
   const lacks = code === "SQLITE_ERROR" && /^no such (?:table|column)/.test((error as Error).message);
   if (!lacks && !/^SQLITE_(?:NOTADB|CORRUPT)/.test(code)) return error;
   return new Error(

@@ -8,7 +8,7 @@ import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folde
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
 import { countTo, lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
 import { AuditReader } from "../../../src/edge/audit/reader.ts";
-import { SCHEMA_VERSION } from "../../../src/edge/audit/schema.ts";
+import { explained, SCHEMA_VERSION } from "../../../src/edge/audit/schema.ts";
 import { signingKey } from "../../../src/edge/audit/signing-key.ts";
 import { AuditStore } from "../../../src/edge/audit/store.ts";
 import { newestHead, type Verification, verifyLog } from "../../../src/edge/audit/verify.ts";
@@ -251,6 +251,15 @@ test("a damaged record is left out and named by a query, and does not keep the h
   store.append(linesFor(aRecord()), { file: 0, offset: 0 });
   store.close();
   expect(verified(dir).problem).toMatchObject({ kind: "changed", seq: 12 });
+});
+
+test.each<[string, RegExp]>([
+  ["SQLITE_CANTOPEN", /run it as the user that owns it/],
+  ["SQLITE_READONLY_DIRECTORY", /copy the folder to where you may write/],
+  ["SQLITE_IOERR_READ", /cannot use audit\.db: what SQLite says \(SQLITE_IOERR_READ\)$/],
+])("what to do about %s", (code, wanted) => {
+  const told = explained(Object.assign(new Error("what SQLite says"), { code }), "audit.db");
+  expect((told as Error).message).toMatch(wanted);
 });
 
 test("a newer schema is refused, for writing and for reading", () => {
