@@ -1,7 +1,13 @@
 // Text in another charset than UTF-8, as UTF-8 beside the bytes it came from.
 import { ByteWindow } from "./byte-window.ts";
 
-type Decoder = InstanceType<typeof TextDecoder>;
+/** What a TextDecoder does, for the charsets that it does not know as well. */
+interface Decoder {
+  decode(bytes?: Uint8Array, options?: { stream: boolean }): string;
+}
+
+/** So many bytes tell how characters are written, where nothing says it. */
+export const TELLING = 8;
 
 /**
  * The charset of Content-Type values in lower case, or null where they name none (RFC 9110 section 8.3.2). Where they name several,
@@ -18,17 +24,77 @@ export function charsetOf(contentTypes: readonly string[]): string | null {
 export const isUtf8 = (charset: string): boolean => /^(utf-?8|us-ascii|ascii|utf8mb4)$/.test(charset);
 
 /** The charset that a byte order mark names, which beats every label (WHATWG Encoding, section 6); null: none but UTF-8. */
-export function charsetOfMark(first: number | undefined, second: number | undefined): string | null {
-  if (first === 0xfe && second === 0xff) return "utf-16be";
-  return first === 0xff && second === 0xfe ? "utf-16le" : null;
+export function charsetOfMark(first: Uint8Array): string | null {
+  const [a, b, c, d] = first;
+  if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return "utf-32be";
+  if (a === 0xfe && b === 0xff) return "utf-16be";
+  if (a !== 0xff || b !== 0xfe) return null;
+  return c === 0 && d === 0 ? "utf-32le" : "utf-16le";
+}
+
+/** Where no byte order is named, readers differ in which one they take (RFC 2781 section 4.3). */
+const WITHOUT_ORDER = /^(?:utf-?(16|32)|unicode|csunicode|ucs-2|iso-10646-ucs-2)$/;
+
+/**
+ * The charsets in which a text that begins with these bytes (TELLING of them, if it has so many) is read beside UTF-8: that of its
+ * mark, or the named one, and the one that the zeros between its first characters show, which readers of JSON go by (RFC 4627 section 3).
+ */
+export function charsetsOf(first: Uint8Array, named: string | null): string[] {
+  const mark = charsetOfMark(first);
+  if (mark !== null) return [mark];
+  const label = named === null || isUtf8(named) ? [] : inEitherOrder(named);
+  const shown = charsetOfZeros(first);
+  return [...new Set([...label, ...(shown === null ? [] : [shown])])];
+}
+
+function inEitherOrder(charset: string): string[] {
+  const match = WITHOUT_ORDER.exec(charset);
+  if (match === null) return [charset];
+  const bits = match[1] ?? "16";
+  return [`utf-${bits}le`, `utf-${bits}be`];
+}
+
+/** Two characters of ASCII in UTF-32 or UTF-16. */
+function charsetOfZeros(first: Uint8Array): string | null {
+  const zeros = [...first].map((byte) => (byte === 0 ? "0" : "x")).join("");
+  if (zeros === "000x000x") return "utf-32be";
+  if (zeros === "x000x000") return "utf-32le";
+  if (zeros.startsWith("0x0x")) return "utf-16be";
+  return zeros.startsWith("x0x0") ? "utf-16le" : null;
 }
 
 /** A decoder for the charset, or null when it is unknown here. */
 export function decoderFor(charset: string): Decoder | null {
+  if (charset === "utf-32le" || charset === "utf-32be") return new Utf32Decoder(charset === "utf-32le");
   try {
     return new TextDecoder(charset, { ignoreBOM: true });
   } catch {
     return null;
+  }
+}
+
+/** UTF-32, which TextDecoder does not have. What is no character becomes U+FFFD. */
+class Utf32Decoder implements Decoder {
+  readonly #little: boolean;
+  #rest: Buffer = Buffer.alloc(0);
+
+  constructor(little: boolean) {
+    this.#little = little;
+  }
+
+  decode(bytes: Uint8Array = new Uint8Array(0)): string {
+    const all = Buffer.concat([this.#rest, bytes]);
+    const units = new Uint16Array((all.length >> 2) * 2);
+    let length = 0;
+    for (let at = 0; at + 4 <= all.length; at += 4) {
+      const code = this.#little ? all.readUInt32LE(at) : all.readUInt32BE(at);
+      if (code > 0xffff && code <= 0x10ffff) {
+        units[length++] = 0xd800 + ((code - 0x10000) >> 10);
+        units[length++] = 0xdc00 + ((code - 0x10000) & 0x3ff);
+      } else units[length++] = code > 0xffff ? 0xfffd : code;
+    }
+    this.#rest = all.subarray(all.length & ~3);
+    return Buffer.from(units.buffer, 0, length * 2).toString("utf16le");
   }
 }
 

@@ -12,7 +12,13 @@ function found(rule: TextRule, bytes: Buffer): boolean {
   return rule.matcher.matches?.(bytes) ?? rule.matcher.find(bytes, 0, bytes.length) !== null;
 }
 
-/** The text itself and what its escapes stand for; bytes beyond ASCII also as what they are in ISO 8859-1. */
+/** Credentials of Basic authentication (RFC 7617): a token is sent in them as a password, by git for one. */
+const BASIC = /^\s*basic\s+([A-Za-z0-9+/_-]+)/i;
+
+/**
+ * The text itself and what its escapes stand for; bytes beyond ASCII also as what they are in ISO 8859-1; and what is in Basic
+ * credentials.
+ */
 function readings(text: string, plus: boolean): Buffer[] {
   const all = [bytesOf(text)];
   for (let depth = 0; depth < 2; depth++) {
@@ -22,6 +28,8 @@ function readings(text: string, plus: boolean): Buffer[] {
     all.push(undone);
   }
   if (/[\x80-\xff]/.test(text)) all.push(percentDecodedBytes(Buffer.from(text, "utf8"), plus));
+  const basic = BASIC.exec(text);
+  if (basic !== null) all.push(Buffer.from(basic[1] as string, "base64"));
   return all;
 }
 

@@ -1,7 +1,7 @@
 // The inspection of one body: searches its decoded bytes, says how much of it may leave, and makes the replacements.
 import type { ProxyError } from "../shared/errors.ts";
 import { ByteWindow } from "./byte-window.ts";
-import { charsetOfMark, decoderFor, isUtf8, TranscodedText } from "./charset.ts";
+import { charsetsOf, decoderFor, TELLING, TranscodedText } from "./charset.ts";
 import type { ContentAction, TextRule } from "./content-plan.ts";
 import { Edits } from "./edits.ts";
 import { EventBoundaries } from "./event-boundaries.ts";
@@ -38,7 +38,8 @@ export class Inspection {
   readonly #passive: boolean;
   readonly #replacements = new Map<TextRule, Buffer>();
   readonly #noted = new Set<TextRule>();
-  #other: { text: TranscodedText; scan: TextScan } | null = null;
+  /** The body in the other charsets in which somebody may read it. */
+  readonly #others: { text: TranscodedText; scan: TextScan }[] = [];
   #begun = false;
   #ended = false;
   #givenUp = false;
@@ -51,7 +52,12 @@ export class Inspection {
     this.#o = options;
     this.#scan = new TextScan(options.rules, this.#plain);
     const { unit } = options;
-    this.#events = unit === "event" ? new EventBoundaries() : unit === "message" ? new GrpcBoundaries() : null;
+    this.#events =
+      unit === "event"
+        ? new EventBoundaries()
+        : unit === "message"
+          ? new GrpcBoundaries(() => options.unscannable("a message is compressed"))
+          : null;
     this.#passive = options.rules.every((rule) => options.act(rule) === "report");
   }
 
@@ -90,7 +96,7 @@ export class Inspection {
   push(chunk: Uint8Array): void {
     this.#plain.append(chunk);
     if (this.#givenUp) return;
-    this.#other?.text.append(chunk);
+    for (const { text } of this.#others) text.append(chunk);
     if (this.#events !== null) this.#pushEvents(chunk);
     if (this.bytes - this.#boundary > this.#o.scanLimit) this.#passLimit();
     else if (this.#events === null && !this.holding && this.#begin(false)) this.#search(this.bytes, "more");
@@ -106,7 +112,7 @@ export class Inspection {
   end(): void {
     if (!this.#givenUp) {
       this.#begin(true);
-      this.#other?.text.end();
+      for (const { text } of this.#others) text.end();
       this.#search(this.bytes, "end");
     }
     this.#ended = true;
@@ -142,27 +148,30 @@ export class Inspection {
 
   #forget(): void {
     this.#plain.dropTo(this.#givenUp ? this.#left : Math.min(this.#left, this.#scan.needed));
-    if (this.#other !== null) this.#other.text.window.dropTo(this.#other.scan.needed);
+    for (const { text, scan } of this.#others) text.window.dropTo(scan.needed);
   }
 
   /** Looks at the first bytes once they are there. False: they are not. */
   #begin(whole: boolean): boolean {
     if (this.#begun) return true;
-    if (this.bytes < 2 && !whole) return false;
+    if (this.bytes < TELLING && !whole) return false;
     this.#begun = true;
-    const first = this.#plain.slice(0, Math.min(2, this.bytes));
-    const charset = charsetOfMark(first[0], first[1]) ?? this.#o.charset;
-    if (charset === null || isUtf8(charset) || this.#events !== null) return true;
+    if (this.#events !== null) return true;
+    const first = this.#plain.slice(0, Math.min(TELLING, this.bytes));
+    for (const charset of charsetsOf(first, this.#o.charset)) this.#readIn(charset);
+    return true;
+  }
+
+  /** The label may lie, so the bytes are searched as they are, too. */
+  #readIn(charset: string): void {
     const decoder = decoderFor(charset);
     if (decoder === null) {
       this.#o.unscannable("its charset is unknown");
-      return true;
+      return;
     }
-    // The label may lie, so the bytes are searched as they are, too.
     const text = new TranscodedText(decoder);
-    this.#other = { text, scan: new TextScan(this.#o.rules, text.window) };
+    this.#others.push({ text, scan: new TextScan(this.#o.rules, text.window) });
     text.append(this.#plain.slice(0, this.bytes));
-    return true;
   }
 
   #pushEvents(chunk: Uint8Array): void {
@@ -174,16 +183,14 @@ export class Inspection {
 
   #search(upto: number, following: Following): void {
     this.#scan.search(upto, following, (rule, start, end) => this.#matched(rule, start, end));
-    if (this.#other !== null) {
-      const { text, scan } = this.#other;
+    for (const { text, scan } of this.#others)
       scan.search(text.window.end, following, (rule) => this.#matchedElsewhere(rule));
-    }
     if (following === "more") this.#safe = Math.max(this.#safe, this.#decided());
   }
 
   #decided(): number {
-    const decided = this.#scan.decided;
-    return this.#other === null ? decided : Math.min(decided, this.#other.text.sourceOf(this.#other.scan.decided));
+    const elsewhere = this.#others.map(({ text, scan }) => text.sourceOf(scan.decided));
+    return Math.min(this.#scan.decided, ...elsewhere);
   }
 
   #matched(rule: TextRule, start: number, end: number): boolean {

@@ -36,12 +36,18 @@ const PRIVATE_KEY =
   `-----BEGIN${SPACE}(?:[A-Z0-9]{1,12}${SPACE}){0,4}PRIVATE${SPACE}KEY(?:${SPACE}BLOCK)?-----` +
   `${GAP}{0,64}(?:${LETTER}{40}|Proc-Type:|Version:|Comment:)`;
 
-/** The first lines of private keys in base64 (as files are sent in JSON), with the first letters of the key. */
+/** The first lines of private keys in base64 (as files are sent in JSON) and in UTF-16, with the first letters of the key. */
 function encodedKeys(): Buffer[] {
   const kinds = ["", "RSA ", "EC ", "DSA ", "ENCRYPTED "].map((kind) => [`${kind}PRIVATE KEY-----`, "M"]);
   const all = [...kinds, ["OPENSSH PRIVATE KEY-----", "b3Bl"], ["PGP PRIVATE KEY BLOCK-----", ""]];
   const lines = all.flatMap(([head, key]) => ["\n", "\r\n"].map((end) => `-----BEGIN ${head}${end}${key}`));
-  return [...new Set(lines.flatMap((line) => base64Forms(Buffer.from(line))))].map((form) => Buffer.from(form));
+  const inBase64 = new Set(lines.flatMap((line) => base64Forms(Buffer.from(line))));
+  const wide = lines.map((line) => Buffer.from(line, "utf16le"));
+  return [
+    ...[...inBase64].map((form) => Buffer.from(form)),
+    ...wide,
+    ...wide.map((line) => Buffer.from(line).swap16()),
+  ];
 }
 
 /** Stands in the first line of every private key, so many bytes after its beginning at most. */
@@ -64,7 +70,7 @@ function keyMatcher(): TextMatcher {
 const tokens = new TokenMatcher();
 const tokensInHosts = new TokenMatcher(TOKEN_FORMATS.filter(fitsHost), true);
 const keys = keyMatcher();
-const keysInBase64 = new LiteralSet(encodedKeys());
+const encodedKeySet = new LiteralSet(encodedKeys());
 
 /** What is known by its form alone, which is the same for every rule; a match has `most` bytes at most, escapes included. */
 const byForm = (most: number): SecretMatcher[] => [
@@ -72,8 +78,8 @@ const byForm = (most: number): SecretMatcher[] => [
   { kind: "token", matcher: new EscapedMatcher(tokens, "plain", most), host: null },
   { kind: "private-key", matcher: keys, host: null },
   { kind: "private-key", matcher: new EscapedMatcher(keys, "plain", most), host: null },
-  { kind: "private-key", matcher: keysInBase64, host: null },
-  { kind: "private-key", matcher: new EscapedMatcher(keysInBase64, "folded", most), host: null },
+  { kind: "private-key", matcher: encodedKeySet, host: null },
+  { kind: "private-key", matcher: new EscapedMatcher(encodedKeySet, "folded", most), host: null },
 ];
 
 /**

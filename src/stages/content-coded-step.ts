@@ -4,6 +4,7 @@ import type { BodyNext, BodyStep } from "../exchange/stage.ts";
 import type { Decoder, Decoders } from "../filters/decoder.ts";
 import type { Fields } from "../http/fields.ts";
 import { asProxyError, ProxyError } from "../shared/errors.ts";
+import { CodedScan } from "./content-coded-scan.ts";
 import type { StepJob } from "./content-plain-step.ts";
 
 /** Coded bytes that wait, for the decoder or for their decision. */
@@ -29,6 +30,7 @@ export class CodedStep implements BodyStep {
   readonly #job: StepJob;
   readonly #next: BodyNext;
   readonly #decoder: Decoder;
+  readonly #beside: CodedScan;
   readonly #digest: Hash = createHash("sha256");
   readonly #queue: Piece[] = [];
   #queued = 0;
@@ -52,6 +54,7 @@ export class CodedStep implements BodyStep {
     this.#job = job;
     this.#next = next;
     this.holdsHead = job.holdsHead;
+    this.#beside = new CodedScan(job.side);
     this.#decoder = decoders.open(codings, (plain) => this.#take(plain));
     // Where the head does not wait, it already says that the coding is gone.
     this.#edited = job.edits && !job.holdsHead;
@@ -60,6 +63,10 @@ export class CodedStep implements BodyStep {
   write(chunk: Uint8Array): boolean {
     if (this.#over) return true;
     if (this.#unread) return this.#send(chunk);
+    this.#guard(() => {
+      this.#beside.push(chunk);
+    });
+    if (this.#over) return true;
     this.#queue.push({ bytes: new Uint8Array(chunk), plainEnd: 0 });
     this.#queued += chunk.length;
     this.#pump();

@@ -33,6 +33,8 @@ const ABOUT_BYTES = ["digest", "content-md5", "repr-digest", "content-digest", "
 const ABOUT_RESPONSE_BYTES = [...ABOUT_BYTES, "etag", "accept-ranges", "signature", "signature-input"];
 /** Each checksum that S3 knows has a field of its own. */
 const CHECKSUM = /^x-amz-checksum-/i;
+/** gRPC-Web for browsers that read text alone: the whole content is in base64. */
+const GRPC_IN_BASE64 = /^\s*application\/grpc-web-text(?:[+;\s]|$)/i;
 /** Calls and messages of these protocols are compressed one by one, inside the content. */
 const INNER_CODINGS = ["grpc-encoding", "connect-content-encoding"];
 
@@ -138,9 +140,27 @@ function scanTarget(side: ContentSide): void {
   for (const rule of side.rules.query)
     if (query !== "" && matchesText(rule, query, true) && side.matched(rule, "query", nameIn(rule, query)))
       query = redactedTarget(rule, query, QUERY_PARTS, true);
+  scanWholeTarget(side, path + query);
   const target = path + query;
   if (target !== forward.path) forward.path = target.startsWith("/") || target === "*" ? target : `/${target}`;
 }
+
+/** A secret with a question mark in it stands partly in the path and partly in the query. It is not replaced there. */
+function scanWholeTarget(side: ContentSide, target: string): void {
+  for (const rule of side.rules.path)
+    if (rule.secret && side.rules.query.some((other) => other.matcher === rule.matcher) && crosses(rule, target))
+      side.matched(rule, "target");
+}
+
+const crosses = (rule: TextRule, target: string): boolean => {
+  const { path, query } = splitTarget(target);
+  return (
+    query !== "" &&
+    matchesText(rule, target, true) &&
+    !matchesText(rule, path, false) &&
+    !matchesText(rule, query, true)
+  );
+};
 
 /** What the rules find in the target stays out of the record and of the refusal. */
 function hideSecrets({ x, rules }: ContentSide): void {
@@ -150,7 +170,8 @@ function hideSecrets({ x, rules }: ContentSide): void {
   for (const rule of rules.query)
     if (rule.secret && query !== "" && matchesText(rule, query, true))
       query = redactedTarget(hidden(rule), query, QUERY_PARTS, true);
-  if (path + query !== x.received.path) x.shownTarget = path + query;
+  if (rules.path.some((rule) => rule.secret && crosses(rule, path + query))) x.shownTarget = "/(redacted)";
+  else if (path + query !== x.received.path) x.shownTarget = path + query;
 }
 
 const hidden = (rule: TextRule): TextRule => ({ ...rule, replacement: "(redacted)" });
@@ -202,7 +223,8 @@ function unreadable(codings: readonly string[], fields: Fields, decoders: Decode
   if (codings.length > decoders.most) return "it has too many codings";
   if (!codings.every((c) => decoders.knows(c))) return "its coding is unknown";
   const inner = INNER_CODINGS.flatMap((name) => codingsOf(allValues(fields, name)));
-  return inner.length > 0 ? "its messages are compressed" : null;
+  if (inner.length > 0) return "its messages are compressed";
+  return allValues(fields, "content-type").some((type) => GRPC_IN_BASE64.test(type)) ? "it is in base64" : null;
 }
 
 /** Nothing but trailers is looked at. */

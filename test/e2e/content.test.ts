@@ -99,6 +99,16 @@ const form = (text: string): [string, Buffer] =>
 const escaped = (text: string): string =>
   text.replace(/[aeo/+-]/g, (c) => `\\u00${c.charCodeAt(0).toString(16).toUpperCase()}`);
 
+const basic = (text: string): string => Buffer.from(text).toString("base64");
+/** RFC 1952 section 2.3.1: FNAME. */
+const named = (gzip: Buffer, name: string): Buffer =>
+  Buffer.concat([gzip.subarray(0, 3), Buffer.of(8), gzip.subarray(4, 10), Buffer.from(`${name}\0`), gzip.subarray(10)]);
+/** RFC 7932 section 9.2: a window of 16 bits, a block of metadata with one byte of length, the last block, empty. */
+const brotliMetadata = (text: string): Buffer => {
+  const bits = 0b01_0_11_0_0 | ((text.length - 1) << 8);
+  return Buffer.concat([Buffer.of(bits & 255, bits >> 8), Buffer.from(text), Buffer.of(3)]);
+};
+
 const BLOCKED: [string, string, [string, Buffer]][] = [
   ["as it is", "/", length(body)],
   ["in chunks of a byte", "/", chunked(String(body), 1)],
@@ -127,6 +137,13 @@ const BLOCKED: [string, string, [string, Buffer]][] = [
   ["a token in a path", `/repos/${TOKEN}`, NONE],
   ["a token in a body", "/", length(Buffer.from(`GITHUB_TOKEN=${TOKEN}\n`))],
   ["a token in a field", "/", length(Buffer.from("x"), `Authorization: Bearer ${TOKEN}\r\n`)],
+  ["a token in Basic credentials", "/", length(Buffer.from("x"), `Authorization: Basic ${basic(`x:${TOKEN}`)}\r\n`)],
+  ["a token in JSON, partly escaped", "/", length(Buffer.from(`{"a":"${escaped(TOKEN)}"}`))],
+  ["in the name of a file in gzip", "/", coded("Content-Encoding: gzip\r\n", named(gzipSync("x"), SECRET))],
+  ["there, a token", "/", coded("Content-Encoding: gzip\r\n", named(gzipSync("x"), TOKEN))],
+  ["in metadata of br", "/", coded("Content-Encoding: br\r\n", brotliMetadata(SECRET))],
+  ["in JSON in UTF-32", "/", length(Buffer.from(Uint32Array.from(String(body), (c) => c.charCodeAt(0)).buffer))],
+  ["in JSON in UTF-16, a token", "/", length(Buffer.from(`{"a":"${TOKEN}"}`, "utf16le"))],
   ["a keyword", "/", length(Buffer.from("a malicious_pattern b"))],
 ];
 
@@ -136,16 +153,26 @@ const UNREADABLE: [string, [string, Buffer], RegExp][] = [
     coded("Content-Encoding: gzip, compress\r\n", gzipSync(body)),
     /^HTTP\/1\.1 415 .*undecodable-request/s,
   ],
-  ["a coding that is none", coded("Content-Encoding: gzip\r\n", body), /undecodable-request/],
+  ["a coding that is none", coded("Content-Encoding: gzip\r\n", Buffer.from("{}")), /undecodable-request/],
   [
     "data behind gzip",
-    coded("Content-Encoding: gzip\r\n", Buffer.concat([gzipSync("x"), body])),
+    coded("Content-Encoding: gzip\r\n", Buffer.concat([gzipSync("x"), Buffer.from("{}")])),
     /undecodable-request/,
   ],
   [
     "a skippable frame of zstd",
     coded("Content-Encoding: zstd\r\n", Buffer.from("502a4d1804000000736563720a", "hex")),
     /undecodable-request/,
+  ],
+  [
+    "gRPC-Web in base64",
+    length(Buffer.from(basic("x")), "Content-Type: application/grpc-web-text+proto\r\n"),
+    /undecodable-request/,
+  ],
+  [
+    "a compressed message of gRPC, whose coding nobody names",
+    length(Buffer.concat([Buffer.of(1, 0, 0, 0, 2), gzipSync(body)]), "Content-Type: application/grpc\r\n"),
+    /^HTTP\/1\.1 403 .*a message is compressed/s,
   ],
   ["a transfer coding", ["Transfer-Encoding: gzip, chunked\r\n", Buffer.from("0\r\n\r\n")], /^HTTP\/1\.1 [45]\d\d /],
 ];

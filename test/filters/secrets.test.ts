@@ -367,6 +367,11 @@ describe("private keys", () => {
           .toString("base64")
           .replace(/.{76}/g, "$&\r\n"),
       ],
+      [
+        "UTF-16, behind something",
+        Buffer.concat([Buffer.from("--b\r\n\r\n"), Buffer.from(`\ufeff${text}`, "utf16le")]),
+      ],
+      ["UTF-16, big-endian", Buffer.from(text.replaceAll("\n", "\r\n"), "utf16le").swap16()],
       ["base64 with CRLF", Buffer.from(text.replaceAll("\n", "\r\n")).toString("base64")],
     ] as const)
       if (type !== "ed25519" || !/program|letter/.test(name))

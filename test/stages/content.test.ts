@@ -641,6 +641,7 @@ async function flushed(coding: "gzip" | "br", parts: string[]): Promise<Buffer[]
 describe("charsets", () => {
   const utf16 = (text: string) => Buffer.from(text, "utf16le");
   const swapped = (text: string) => utf16(text).swap16();
+  const utf32 = (text: string) => Buffer.from(Uint32Array.from([...text], (c) => c.codePointAt(0) ?? 0).buffer);
   const cases: [string, string, Buffer, boolean][] = [
     ["utf-16le by label", "text/plain; charset=utf-16le", utf16(`a ${KEYWORD}`), true],
     ["utf-16be by label", 'text/plain; charset="UTF-16BE"', swapped(`a ${KEYWORD}`), true],
@@ -653,6 +654,17 @@ describe("charsets", () => {
     ["shift_jis", "text/plain; charset=shift_jis", Buffer.from([0x93, 0xfa, 0x96, 0x7b]), true],
     ["an unknown charset", "text/plain; charset=utf-7", Buffer.from("x"), true],
     ["nothing bad", "text/plain; charset=utf-16", utf16("hello"), false],
+    ["utf-16 without an order, big-endian", "text/plain; charset=utf-16", swapped(`a ${KEYWORD}`), true],
+    ["utf-16 without an order, little-endian", "text/plain; charset=UCS-2", utf16(`é ${KEYWORD}`), true],
+    ["JSON in utf-16le, which nobody says", "application/json", utf16(`{"日":"${KEYWORD}"}`), true],
+    ["JSON in utf-16be, which nobody says", "application/json", swapped(`{"日":"${KEYWORD}"}`), true],
+    ["JSON in utf-32le, which nobody says", "application/json", utf32(`{"\u{1f511}":"${KEYWORD}"}`), true],
+    ["JSON in utf-32be, which nobody says", "application/json", utf32(`{"日":"${KEYWORD}"}`).swap32(), true],
+    ["utf-32 by its mark", "text/plain", utf32(`\ufeffé ${KEYWORD}`), true],
+    ["utf-32be by its mark", "text/plain", utf32(`\ufeffé ${KEYWORD}`).swap32(), true],
+    ["utf-32 by label", "text/plain; charset=utf-32", utf32(`é ${KEYWORD}`).swap32(), true],
+    ["nothing bad in utf-32", "application/json", utf32('{"a":"hello"}'), false],
+    ["numbers", "application/octet-stream", Buffer.from([0, 0, 0, 24, 0, 0, 0, 1, 255, 255, 255, 255, 0]), false],
   ];
   it.each(cases)("%s", async (_, type, body, refused) => {
     const rules = [{ block: { text: [KEYWORD, "grün", "日本"] } }];
@@ -696,6 +708,16 @@ describe("secrets", () => {
   const SECRET = "hunter2-and-more/";
   const secrets = [{ name: "s", value: SECRET }];
   const base: Setup = { rules: [{ block: "secrets" }], secrets };
+
+  it("with a question mark are found where the query begins inside them", () => {
+    const setup: Setup = { rules: base.rules, secrets: [{ name: "q", value: "abcd?efgh?ijkl+mnop" }], length: 0 };
+    for (const path of ["/abcd?efgh?ijkl+mnop", "/x/abcd?%65fgh%3Fijkl%2Bmnop&x=1"]) {
+      const x = exchange({ ...setup, path });
+      expect(refusal(() => stage.onRequest?.(x)).reason).toBe("content-blocked");
+      expect(x.shownTarget).toBe("/(redacted)");
+    }
+    expect(request({ ...setup, path: "/abcd?efgh" }).notes ?? []).toEqual([]);
+  });
   const base64 = Buffer.from(`x:${SECRET}`).toString("base64");
   const label = Buffer.from(SECRET).toString("hex");
 
