@@ -1,6 +1,7 @@
 // What may be found in a block of 1,024 records: a Bloom filter of the terms that queries ask for. It stands where an index would: one
 // small blob a block instead of a dozen entries a record. It never says no to what is there; it says yes wrongly for one block in fifty.
 import { ESCAPED, type LineValues, NULL, PLAIN } from "./line-values.ts";
+import type { PackedRecord } from "./packed.ts";
 import { AT } from "./row.ts";
 
 export const BLOCK = 1_024;
@@ -112,6 +113,23 @@ export class Signature {
     if (line.kinds[AT.more] === ESCAPED) this.#addMore(line.text(AT.more));
   }
 
+  /** Adds a packed record that was read whole: the same terms as its line has. */
+  addPacked(record: PackedRecord): void {
+    for (let i = 0; i < TERM_COLUMNS.length; i++) {
+      const value = record.numbers[TERM_COLUMNS[i] as number] as number;
+      if (value !== this.#last[i]) this.#addNumber(i, value);
+    }
+    this.#set(idTerm(record.text(AT.id) ?? ""));
+    for (const place of [AT.sentSha, AT.receivedSha]) {
+      const digest = record.text(place);
+      if (digest !== null) this.#set(digestTerm(digest));
+    }
+    const path = record.text(AT.path);
+    if (path !== null) this.#addPathText(path);
+    const more = record.text(AT.more);
+    if (more !== null) this.#addMore(more);
+  }
+
   #addText(line: LineValues, place: number, kind: number, most: number): void {
     if (line.kinds[place] === NULL) return;
     if (line.kinds[place] === ESCAPED) return this.#set(textTerm(kind, line.text(place).slice(0, most)));
@@ -137,12 +155,13 @@ export class Signature {
     // UTF-16 units of what is ASCII are its bytes.
     if (line.kinds[AT.path] === PLAIN)
       this.#addFolders(line.bytes, line.from[AT.path] as number, line.to[AT.path] as number);
-    else {
-      const path = line.text(AT.path);
-      const units = new Uint16Array(path.length);
-      for (let i = 0; i < path.length; i++) units[i] = path.charCodeAt(i);
-      this.#addFolders(units, 0, units.length);
-    }
+    else this.#addPathText(line.text(AT.path));
+  }
+
+  #addPathText(path: string): void {
+    const units = new Uint16Array(path.length);
+    for (let i = 0; i < path.length; i++) units[i] = path.charCodeAt(i);
+    this.#addFolders(units, 0, units.length);
   }
 
   #addFolders(units: Uint8Array | Uint16Array, from: number, to: number): void {

@@ -4,6 +4,7 @@ import { LineValues } from "../../src/audit/line-values.ts";
 import { PackedRecord, Run, WORD_PLACES } from "../../src/audit/packed.ts";
 import { Packer } from "../../src/audit/packer.ts";
 import { AT, ROW_KEYS, type Row, rowOf, rowText } from "../../src/audit/row.ts";
+import { Signature } from "../../src/audit/signature.ts";
 import { aRecord } from "../edge/audit/support.ts";
 import { anyRecord } from "./any-record.ts";
 
@@ -47,6 +48,21 @@ test("what is packed comes back, one behind the other, in buffers that grow and 
         });
       });
     }),
+  );
+});
+
+test("a packed record has the terms of its line, so that verify can compare", () => {
+  const line = new LineValues(false);
+  fc.assert(
+    fc.property(anyRecord, fc.nat(2 ** 40), (any, word) => {
+      const row = stored(rowOf(any), word);
+      const [written, read] = [new Signature(), new Signature()];
+      expect(line.take(rowText(row))).toBe(true);
+      written.add(line);
+      read.addPacked(new PackedRecord().read(runOf(row), 0));
+      expect(Buffer.from(read.bits).equals(written.bits)).toBe(true);
+    }),
+    { numRuns: 300 },
   );
 });
 

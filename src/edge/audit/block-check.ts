@@ -1,9 +1,8 @@
 // Does the index of blocks say what is in the records? Filters pass over a block that does not, so that whoever changes the index
 // hides records without touching them.
 import type { Database } from "better-sqlite3";
-import { LineValues } from "../../audit/line-values.ts";
 import type { PackedRecord } from "../../audit/packed.ts";
-import { AT, type Row, rowText } from "../../audit/row.ts";
+import { AT } from "../../audit/row.ts";
 import { blockOf, Signature } from "../../audit/signature.ts";
 
 interface StoredBlock {
@@ -17,8 +16,6 @@ export class BlockCheck {
   /** The first record of the first block that hides some of its records; null: none. */
   wrong: { readonly first: number; readonly last: number } | null = null;
   readonly #db: Database;
-  readonly #line = new LineValues(false);
-  readonly #row: Row = [];
   #signature = new Signature();
   #oldest = Number.POSITIVE_INFINITY;
   #newest = Number.NEGATIVE_INFINITY;
@@ -44,7 +41,7 @@ export class BlockCheck {
     this.#oldest = Math.min(this.#oldest, at);
     this.#newest = Math.max(this.#newest, at);
     // Words are numbers here, as they were when the block was stored.
-    if (this.#line.take(rowText(record.row(this.#row)))) this.#signature.add(this.#line);
+    this.#signature.addPacked(record);
   }
 
   /** There are no more. */
