@@ -3,8 +3,8 @@ import type { Match, TextMatcher } from "./content-plan.ts";
 import { LONGEST_ESCAPE } from "./escapes.ts";
 import { differs, type Mode, readBytes, readingOf } from "./reading.ts";
 
-/** Bytes that are read at once, beside those in which a match may end. */
-const BLOCK = 32 * 1024;
+/** Bytes that are read at once, beside those in which a match may end: more than a body has in one piece, as a rule. */
+const BLOCK = 128 * 1024;
 
 export class EscapedMatcher implements TextMatcher {
   readonly exact = false;

@@ -219,6 +219,7 @@ export class CodedStep implements BodyStep {
 
   /** The coding is broken. Where that may pass, the coded bytes leave as they came. */
   #undecodable(error: Error): void {
+    if (error instanceof ProxyError) throw error;
     const { side } = this.#job;
     side.unscannable(`its coding is broken (${error.message})`, side.undecodable);
     if (this.#edited) throw new ProxyError(side.undecodable, "the coding breaks after decoded content was sent");

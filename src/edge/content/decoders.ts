@@ -1,5 +1,6 @@
 // The content codings that can be undone, and chains of them.
 import type { Decoder, Decoders } from "../../filters/decoder.ts";
+import { ProxyError } from "../../shared/errors.ts";
 import { brotliDecoder, deflateDecoder, gzipDecoder } from "./zlib-decoder.ts";
 import { zstdDecoder } from "./zstd-decoder.ts";
 
@@ -38,6 +39,10 @@ export const contentDecoders: Decoders = {
   },
 };
 
+/** Bytes between two codings before the ratio counts, and how many times more they may be than what came in. */
+const RATIO_FROM = 1024 * 1024;
+const RATIO = 100;
+
 /** Two decoders in a row: what the outer one gives out is copied, since the inner one works on it later. */
 class StackedDecoder implements Decoder {
   outer!: Decoder;
@@ -48,12 +53,23 @@ class StackedDecoder implements Decoder {
   #error: Error | null = null;
   #closed = false;
   #stopped = false;
+  /** Who waits for the end of a piece, or of the content. */
+  #caller: ((error: Error | null) => void) | null = null;
+  #in = 0;
+  #out = 0;
 
   constructor(inner: Decoder) {
     this.#inner = inner;
   }
 
   take(bytes: Uint8Array): void {
+    if (this.#error !== null || this.#closed) return;
+    this.#out += bytes.length;
+    // What comes out in the end may be nothing at all, so that nobody else would notice.
+    if (this.#out > RATIO_FROM && this.#out > this.#in * RATIO) {
+      this.#fail(new ProxyError("decode-limit", `a coding inside grows more than ${RATIO} times`));
+      return;
+    }
     this.#between.push(new Uint8Array(bytes));
     // A bomb inside a bomb: the outer one waits for the inner one.
     if (this.#between.length > 4 && !this.#stopped) {
@@ -79,12 +95,25 @@ class StackedDecoder implements Decoder {
     this.#busy = true;
     this.#inner.write(next, (error) => {
       this.#busy = false;
-      if (error !== null) {
-        this.#error = error;
-        this.#between.length = 0;
-      }
-      this.#pump();
+      if (error === null) this.#pump();
+      else this.#fail(error);
     });
+  }
+
+  /** Whatever the outer one would still give out is nothing to anybody: a bomb stops here. */
+  #fail(error: Error): void {
+    if (this.#closed || this.#error !== null) return;
+    this.#error = error;
+    this.#between.length = 0;
+    this.#waiting = null;
+    this.outer.close();
+    this.#answer(error);
+  }
+
+  #answer(error: Error | null): void {
+    const caller = this.#caller;
+    this.#caller = null;
+    caller?.(error);
   }
 
   /** Calls back when everything that came out of the outer one went through the inner one. */
@@ -96,14 +125,25 @@ class StackedDecoder implements Decoder {
   }
 
   write(chunk: Uint8Array, done: (error: Error | null) => void): void {
-    this.outer.write(chunk, (error) => this.#settle(error, done));
+    if (this.#error !== null) {
+      done(this.#error);
+      return;
+    }
+    this.#caller = done;
+    this.#in += chunk.length;
+    this.outer.write(chunk, (error) => this.#settle(error, (settled) => this.#answer(settled)));
   }
 
   end(done: (error: Error | null) => void): void {
+    if (this.#error !== null) {
+      done(this.#error);
+      return;
+    }
+    this.#caller = done;
     this.outer.end((error) =>
       this.#settle(error, (settled) => {
-        if (settled !== null) done(settled);
-        else this.#inner.end(done);
+        if (settled !== null) this.#answer(settled);
+        else this.#inner.end((last) => this.#answer(last));
       }),
     );
   }

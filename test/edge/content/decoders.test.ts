@@ -107,3 +107,37 @@ it("refuses what it does not know, and towers", () => {
   expect(() => contentDecoders.open([], () => {})).toThrow();
   expect(() => contentDecoders.open(["gzip", "gzip", "gzip", "gzip", "gzip"], () => {})).toThrow();
 });
+
+describe("a bomb in a coding under another", () => {
+  /** zstd: a frame without an end, of blocks of 128 KiB in four bytes each. */
+  const frame = Buffer.from("28b52ffd0068", "hex");
+  const block = Buffer.of(2, 0, 16, 0);
+  const blocks = (count: number) => Buffer.concat([frame, ...Array.from({ length: count }, () => block)]);
+
+  it.each([
+    ["whose inner coding is broken", ["zstd", "zstd"]],
+    ["that yields nothing in the end", ["gzip", "zstd"]],
+  ])("%s stops at once, and keeps nothing", async (_, codings) => {
+    const before = process.memoryUsage.rss();
+    const cost = await cpuTimeOf(async () => {
+      const { out, error } = await decode(codings, [blocks(16_000)]);
+      expect([out.length, error === null]).toEqual([0, false]);
+    });
+    expect(cost).toBeLessThan(1_000);
+    expect(process.memoryUsage.rss() - before).toBeLessThan(96 * 1024 * 1024);
+  });
+
+  it("is told by its size where the inner coding could go on for ever", async () => {
+    // The name of a file in gzip, which has no end.
+    const name = gzipSync(Buffer.concat([Buffer.from("1f8b0808000000000003", "hex"), Buffer.alloc(64 << 20, "a")]));
+    const { error } = await decode(["gzip", "gzip"], [name]);
+    expect(error).toMatchObject({ reason: "decode-limit" });
+  });
+});
+
+async function cpuTimeOf(work: () => Promise<void>): Promise<number> {
+  const before = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(before);
+  return (user + system) / 1000;
+}
