@@ -32,6 +32,8 @@ function exampleOf(name: string): string {
   return `\n${lines.length > 1 ? "Examples" : "Example"}:\n${lines.join("\n")}`;
 }
 
+const JSON_LINES = "print JSON, one record a line";
+
 const format = (): Option => new Option("--format <format>", "how records look").choices(FORMATS).default("table");
 
 /** The `audit` command with its sub-commands. */
@@ -55,7 +57,7 @@ function asking(command: Command): void {
     .option("--group-by <column>", "client, host, method, status, decision, rule, reason, kind, address")
     .option("--sort <by>", "records: time, sent, received, took; groups: records, denied, sent, received")
     .action(query);
-  withFilters(command.command("tail").description("the last records, then every new one"))
+  withFilters(command.command("tail").description("the last records, then every new one"), JSON_LINES)
     .addOption(format())
     .option("--limit <n>", "so many of the last", "10")
     .action(tail);
@@ -63,8 +65,13 @@ function asking(command: Command): void {
   withFilters(command.command("stats").description("refusals, failures, top hosts, what was not opened"))
     .option("--limit <n>", "so many hosts", "10")
     .action(stats);
-  withFilters(command.command("export").description("all that match, oldest first"))
-    .addOption(new Option("--format <format>", "what is written").choices(["jsonl", "csv", "har"]).default("jsonl"))
+  withFilters(command.command("export").description("all that match, oldest first"), "the same as --format jsonl")
+    .addOption(
+      new Option("--format <format>", "what is written")
+        .choices(["jsonl", "csv", "har"])
+        .default("jsonl")
+        .conflicts("json"),
+    )
     .option("--out <file>", "a new file instead of standard output")
     .action(exportLog);
 }

@@ -189,7 +189,7 @@ test.each([
   [["query", "--status", "abc"], /--status/],
   [["query", "--digest", "zz"], /--digest/],
   [["prune"], /--older-than/],
-  [["find-body", "/nowhere/at/all"], /ENOENT/],
+  [["find-body", "/nowhere/at/all"], /there is no such file/],
 ])("%j is wrong usage", async (args, message) => {
   const { code, err } = await audit(...args);
   expect(code).toBe(2);
@@ -314,6 +314,23 @@ test("verify says yes, with a kept head too, and no with exit code 1 once a reco
   const changed = await audit("verify");
   expect(changed.code).toBe(1);
   expect(changed.out).toMatch(/record 4 /);
+});
+
+test("--json is one document, or for tail and export a document a line, and does not go with another format", async () => {
+  const lines = (await audit("export", "--json")).out.trim().split("\n");
+  expect(lines.map((line) => (JSON.parse(line) as { seq: number }).seq)).toEqual([1, 2, 3, 4, 5, 6]);
+  for (const format of ["csv", "har"]) {
+    const { code, out, err } = await audit("export", "--json", "--format", format);
+    expect([code, out]).toEqual([2, ""]);
+    expect(err).toContain("'--format <format>' cannot be used with option '--json'");
+  }
+});
+
+test("find-body of a folder says so", async () => {
+  expect(await audit("find-body", dir)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining("is a folder: name a file"),
+  });
 });
 
 describe("a log that was tampered with", () => {

@@ -9,7 +9,7 @@ import { databaseFile, keyFile } from "../../edge/audit/folder.ts";
 import { countTo, lastBefore, lastBeyond, pruneTo } from "../../edge/audit/prune.ts";
 import { publicKeyOf, publicKeyText, signingKey } from "../../edge/audit/signing-key.ts";
 import { newestHead, type Verification, verifyLog } from "../../edge/audit/verify.ts";
-import { CommandError, colours, EXIT, notice, print, printJson, safeText } from "../output.ts";
+import { CommandError, colours, EXIT, errorText, notice, print, printJson, safeText } from "../output.ts";
 import { durationFlag, type PlaceFlags, withReader, withRecords } from "./flags.ts";
 import { type Format, jsonOf, printRecords } from "./records.ts";
 
@@ -174,7 +174,8 @@ async function digestFile(file: string): Promise<{ sha256: string; bytes: number
       bytes += (chunk as Buffer).length;
     }
   } catch (error) {
-    throw new CommandError(`${safeText(file)}: ${(error as Error).message}`);
+    const folder = (error as NodeJS.ErrnoException).code === "EISDIR";
+    throw new CommandError(folder ? `${safeText(file)} is a folder: name a file` : errorText(error as Error));
   }
   if (bytes === 0) throw new CommandError(`${safeText(file)} is empty: every record without a body would match`);
   return { sha256: hash.digest("hex"), bytes };

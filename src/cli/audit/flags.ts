@@ -23,14 +23,15 @@ export interface FilterFlags extends PlaceFlags, Readonly<Partial<Record<(typeof
   readonly tool?: string;
 }
 
-export const withPlace = (command: Command): Command =>
+/** `json`: what `--json` prints. */
+export const withPlace = (command: Command, json = "print JSON"): Command =>
   command
     .option("--data <dir>", "the folder of the log (default: ./data)")
     .option("-c, --config <file>", "the policy file that names the folder")
-    .option("--json", "print JSON");
+    .option("--json", json);
 
-export const withFilters = (command: Command): Command =>
-  withPlace(command)
+export const withFilters = (command: Command, json?: string): Command =>
+  withPlace(command, json)
     .option("--since <when>", "1h, 7d, 2026-03-01 or 2026-03-01T12:00:00Z")
     .option("--until <when>", "the same; records from before it")
     .option("--client <name>", "* is any run of characters; - for anonymous")
