@@ -56,8 +56,12 @@ function unpackZstd(coded: Uint8Array, _cut: boolean, limit: number): Uint8Array
     if (size > limit) throw new Error("more than the limit");
     pieces.push(new Uint8Array(plain));
   });
-  frames.push(coded);
-  while (frames.next());
+  try {
+    frames.push(coded);
+    while (frames.next());
+  } finally {
+    frames.close();
+  }
   if (!frames.whole) throw new Error("unexpected end of file");
   return Buffer.concat(pieces);
 }

@@ -1,5 +1,6 @@
 // The content of zstd blocks (RFC 8878 section 3.1.1.2), and the window of earlier content that they refer to. What one block
 // costs is bounded by the 128 KiB it may have, and the window by what its frame said: nothing grows with what a sequence asks for.
+import { ProxyError } from "../../shared/errors.ts";
 import { type HuffmanTable, readLiterals } from "./zstd-literals.ts";
 import { eachSequence, readSequences, type Sequence, type Tables } from "./zstd-sequences.ts";
 import { corrupt } from "./zstd-tables.ts";
@@ -10,6 +11,10 @@ const SLACK = 2 * 1024 * 1024;
 const SMALLEST = 4096;
 /** Bytes that are read at once. */
 const PADDING = 8;
+
+/** Bytes that the windows of all zstd content may have together: a few bytes of a bomb make one as large as it may be. */
+const ALL_WINDOWS = 256 * 1024 * 1024;
+let windows = 0;
 
 /** So few bytes are copied faster one by one. */
 const FEW = 48;
@@ -100,14 +105,27 @@ export class ZstdBlocks {
     const needed = this.#filled + this.#largest;
     if (needed <= this.#window.length) return this.#filled;
     if (needed <= this.#windowSize + SLACK) {
-      const larger = new Uint8Array(Math.min(this.#windowSize + SLACK, Math.max(SMALLEST, needed * 2)));
-      larger.set(this.#window.subarray(0, this.#filled));
-      this.#window = larger;
+      this.#enlarge(Math.min(this.#windowSize + SLACK, Math.max(SMALLEST, needed * 2)));
       return this.#filled;
     }
     this.#window.copyWithin(0, this.#filled - this.#windowSize, this.#filled);
     this.#filled = this.#windowSize;
     return this.#filled;
+  }
+
+  #enlarge(size: number): void {
+    const more = size - this.#window.length;
+    if (windows + more > ALL_WINDOWS) throw new ProxyError("busy", "the windows of zstd content fill the memory");
+    windows += more;
+    const larger = new Uint8Array(size);
+    larger.set(this.#window.subarray(0, this.#filled));
+    this.#window = larger;
+  }
+
+  /** Gives the window back. Nothing is decoded any more. */
+  close(): void {
+    windows -= this.#window.length;
+    this.#window = new Uint8Array(0);
   }
 }
 

@@ -52,6 +52,11 @@ export class ZstdFrames {
     return this.#frame === null && this.waiting === 0;
   }
 
+  /** Frees the window, which is counted among those of all content; must be called once nothing more is decoded. */
+  close(): void {
+    this.#blocks.close();
+  }
+
   #openFrame(): boolean {
     const bytes = this.#rest.slice(this.#rest.start, this.#rest.end);
     if (bytes.length < 5) return false;

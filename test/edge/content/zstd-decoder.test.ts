@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { contentDecoders } from "../../../src/edge/content/decoders.ts";
+import { zstdDecoder } from "../../../src/edge/content/zstd-decoder.ts";
 import { ZstdFrames } from "../../../src/edge/content/zstd-frames.ts";
 
 /** What the fixtures hold. They were made by zstd 1.5.4. */
@@ -195,4 +196,53 @@ it.each([
     const result = await decode(pieces);
     expect(typeof result !== "string" && result.equals(expected)).toBe(true);
   }
+});
+
+it("the windows of all content are bounded together, and given back", async () => {
+  // A window of 8 MiB, filled by blocks of 128 KiB in four bytes each.
+  const frame = Buffer.concat([
+    Buffer.from("28b52ffd0068", "hex"),
+    ...Array.from({ length: 64 }, () => Buffer.of(2, 0, 16, 0)),
+  ]);
+  const round = async (count: number): Promise<(Error | null)[]> => {
+    const decoders = Array.from({ length: count }, () => zstdDecoder(() => {}));
+    const errors = await Promise.all(
+      decoders.map((decoder) => new Promise<Error | null>((resolve) => decoder.write(frame, resolve))),
+    );
+    for (const decoder of decoders) decoder.close();
+    await new Promise((resolve) => setImmediate(() => setImmediate(resolve)));
+    return errors.filter((error) => error !== null);
+  };
+  const before = process.memoryUsage.rss();
+  const errors = await round(80);
+  expect(errors.length).toBeGreaterThan(20);
+  expect(errors.length).toBeLessThan(70);
+  expect(errors[0]).toMatchObject({ reason: "busy" });
+  expect(process.memoryUsage.rss() - before).toBeLessThan(700 * 1024 * 1024);
+  // Nothing of it is left: as many as before have room.
+  expect(await round(20)).toEqual([]);
+  const again = await round(80);
+  expect(Math.abs(again.length - errors.length)).toBeLessThan(10);
+});
+
+it("many at once hold nobody up", async () => {
+  const frame = Buffer.concat([
+    Buffer.from("28b52ffd0068", "hex"),
+    ...Array.from({ length: 40 }, () => Buffer.of(2, 0, 16, 0)),
+  ]);
+  const busy = () => {
+    const until = process.cpuUsage().user + 1_000;
+    while (process.cpuUsage().user < until);
+  };
+  const decoders = Array.from({ length: 20 }, () => zstdDecoder(busy));
+  let done = 0;
+  for (const decoder of decoders) decoder.write(frame, () => done++);
+  let turns = 0;
+  // Each block takes a millisecond at least: all of them 800.
+  while (done < decoders.length) {
+    await new Promise((resolve) => setImmediate(resolve));
+    turns++;
+  }
+  for (const decoder of decoders) decoder.close();
+  expect(turns).toBeGreaterThan(20);
 });
