@@ -26,7 +26,7 @@ import { MOST_UNSENT, SESSION_WINDOW, serverOptions, settingsFrameLength } from 
 import { whenSettled } from "./settled.ts";
 import { UnseenStreams } from "./unseen.ts";
 
-const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR } = http2.constants;
+const { NGHTTP2_CANCEL, NGHTTP2_ENHANCE_YOUR_CALM, NGHTTP2_INTERNAL_ERROR, NGHTTP2_REFUSED_STREAM } = http2.constants;
 /** Milliseconds between looks at the streams; and for what is left to leave after GOAWAY. */
 const POLL = 1_000;
 const LINGER = 2_000;
@@ -67,6 +67,8 @@ export class H2ClientSession implements StreamOwner {
   private readonly port: ProxyPort | null;
   private readonly socket: Duplex;
   private readonly session: ServerHttp2Session;
+  /** What `close` of the session is by itself: see `drain`. */
+  private readonly closeSession: () => void;
   private readonly streams = new Set<Carried>();
   private readonly abuse = new AbuseCounter();
   /** The connection under `socket`. */
@@ -96,6 +98,9 @@ export class H2ClientSession implements StreamOwner {
     const options = serverOptions(services.policy().defaults.limits);
     const written = bytesWritten(socket);
     this.session = http2.performServerHandshake(socket, options);
+    this.closeSession = this.session.close.bind(this.session);
+    // A GOAWAY of the client comes here as well.
+    this.session.close = () => this.drain();
     this.missing = new UnseenStreams(this.session, socket, written, settingsFrameLength(options), (n) =>
       this.unseen(n),
     );
@@ -128,6 +133,7 @@ export class H2ClientSession implements StreamOwner {
 
   private opened(stream: ServerHttp2Stream, flags: number, raw: readonly string[]): void {
     this.missing.shown(stream.id ?? 0);
+    if (this.closing) return this.refuseLate(stream);
     this.served = true;
     try {
       this.begin(stream, (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0, raw);
@@ -156,6 +162,16 @@ export class H2ClientSession implements StreamOwner {
         section,
       );
     this.exchange(stream, request, error, length);
+  }
+
+  /** It came while our GOAWAY was on its way, which says that it was not looked at. */
+  private refuseLate(stream: ServerHttp2Stream): void {
+    stream.on("error", () => {});
+    // Not at once: see `drain`.
+    setImmediate(() => stream.close(NGHTTP2_REFUSED_STREAM));
+    if (this.gone) return;
+    this.record(new ProxyError("shutting-down", "a new stream on an HTTP/2 session that is being closed"), null);
+    this.bear("reset");
   }
 
   /** A CONNECT on a proxy port. */
@@ -222,7 +238,10 @@ export class H2ClientSession implements StreamOwner {
 
   private left(side: Carried): void {
     this.streams.delete(side);
-    if (this.streams.size === 0) this.idleSince = this.services.wheel.now;
+    if (this.streams.size === 0) {
+      this.idleSince = this.services.wheel.now;
+      if (this.closing) setImmediate(() => this.endInOrder());
+    }
     this.unsent += side.unsent;
     if (this.unsent > MOST_UNSENT) this.drain();
   }
@@ -275,22 +294,35 @@ export class H2ClientSession implements StreamOwner {
     closeIfGone(this.raw);
     for (const stream of [...this.streams]) if (!stream.poll(wheel.now)) return this.destroy();
     if (this.streams.size > 0) return;
-    // The client said goodbye (GOAWAY), or was sent away: what is left is to close.
+    // The client said goodbye (GOAWAY with an error), or was sent away: what is left is to close.
     if (this.session.destroyed) this.drain();
     const idle = wheel.now - this.idleSince;
     if (this.closing) {
       if (idle > LINGER) this.destroy();
+      else this.endInOrder();
     } else if (idle > (this.served ? settings.idleTimeout : settings.headerTimeout)) this.drain();
   }
 
   // ---- endings --------------------------------------------------------------------------------------------------------
 
-  /** GOAWAY; the streams that are open finish. */
+  /**
+   * GOAWAY; the streams that are open finish. `close` of the session would say it too, but would then reset what the client
+   * opens meanwhile while its head is still being read: nghttp2 goes on in memory that is freed (Node 20), and the process ends
+   * sooner or later.
+   */
   drain(): void {
     if (this.closing) return;
     this.closing = true;
     this.idleSince = this.services.wheel.now;
-    if (!this.session.destroyed && !this.session.closed) this.session.close();
+    if (!this.session.destroyed) this.session.goaway();
+    setImmediate(() => this.endInOrder());
+  }
+
+  /** Once nothing is open and GOAWAY has left, so that nghttp2 ignores what the client may still open. */
+  private endInOrder(): void {
+    const { session } = this;
+    if (this.gone || session.destroyed || session.closed) return;
+    if (this.streams.size === 0 && (session.state.outboundQueueSize ?? 0) === 0) this.closeSession();
   }
 
   destroy(): void {

@@ -136,3 +136,27 @@ test("who reads nothing at all loses the streams after the idle limit, and then 
     expect(r.received.complete).toBe(false);
   }
 });
+
+test("who says GOAWAY and opens streams all the same is refused each of them on the record, and the process lives", async () => {
+  const before = house.records().length;
+  for (let round = 0; round < 20; round++) {
+    const client = await framesThrough(house.port, here(), house.ca);
+    // One that stays, so that the session does.
+    client.send(frame(FRAME.headers, 4 | 1, 1, head("/never")));
+    await client.next((f) => f.type === FRAME.settings && (f.flags & 1) === 1);
+    const late = Array.from({ length: 40 }, (_, i) => 3 + 2 * i);
+    client.send(
+      frame(FRAME.goaway, 0, 0, Buffer.alloc(8)),
+      ...late.map((id) => frame(FRAME.headers, 4 | 1, id, head("/late"))),
+    );
+    // They are above what our GOAWAY names, so it says all.
+    const { payload } = await client.next((f) => f.type === FRAME.goaway);
+    expect(payload.readUInt32BE()).toBe(1);
+    client.send(frame(FRAME.rst, 0, 1, Buffer.from([0, 0, 0, 8])));
+    await client.gone();
+  }
+  await house.recordsWhere((r) => r.reason === "shutting-down", 20 * 40);
+  const records = house.records().slice(before);
+  expect(records.filter((r) => r.reason === "malformed-request")).toHaveLength(0);
+  await allGone(8_000);
+});
