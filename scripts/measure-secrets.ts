@@ -24,9 +24,11 @@ for (const folder of folders)
     files++;
     bytes += info.size;
     const text = readFileSync(path);
+    const kinds = new Set<string>();
     for (const { kind, matcher } of matchers) {
-      const match = matcher.find(text, 0, text.length);
+      const match = kinds.has(kind) ? null : matcher.find(text, 0, text.length);
       if (match === null) continue;
+      kinds.add(kind);
       matches++;
       // The beginning says which format it is; the rest could be a secret after all.
       console.log(

@@ -16,6 +16,8 @@ export interface TokenFormat {
   readonly has?: string;
   /** True: so short that in encoded data it comes up by chance, so nothing of its kind may stand right before or after it. */
   readonly alone?: boolean;
+  /** True: the same, but only before it: what follows a longer token does not hide it. */
+  readonly first?: boolean;
   /** True: right before it stands a number of eight to ten digits. */
   readonly numbered?: boolean;
   /** True: one with EXAMPLE in it stands in the provider's documentation. Only where the length is fixed: others could be made longer. */
@@ -71,7 +73,8 @@ const awsSecret = (anchor: string): TokenFormat => ({
   ...fixed("aws-secret-key", anchor, BASE64, 40),
   examples: true,
 });
-const slack = (id: string, anchor: string): TokenFormat => range(id, anchor, "A-Za-z0-9-", 34, 250);
+const first = (format: TokenFormat): TokenFormat => ({ ...format, first: true });
+const slack = (id: string, anchor: string): TokenFormat => first(range(id, anchor, "A-Za-z0-9-", 34, 250));
 const sourceHosting: readonly TokenFormat[] = [
   checked("github-personal", "ghp_"),
   checked("github-oauth", "gho_"),
@@ -80,7 +83,7 @@ const sourceHosting: readonly TokenFormat[] = [
   // Since 2026: ghs_, the number of the app, and a JWT.
   { ...range("github-installation", "ghs_", "A-Za-z0-9_.-", 100, 250), has: "_eyJ" },
   checked("github-refresh", "ghr_"),
-  fixed("github-app-refresh", "ghr_", ALNUM, 76),
+  first(fixed("github-app-refresh", "ghr_", ALNUM, 76)),
   twoParts("github-fine-grained", "github_pat_", ALNUM, 22, { text: "_", body: ALNUM, length: 59 }),
   range("gitlab-personal", "glpat-", "A-Za-z0-9_.-", 20, 320),
   alone(range("gitlab-deploy", "gldt-", URL_SAFE, 20, 64)),

@@ -74,7 +74,8 @@ export class TokenMatcher implements TextMatcher {
       end = runEnd(text, rest.body, more, more + rest.length);
       if (end < more + rest.length) return 0;
     }
-    if (format.alone === true && !standsAlone(text, start, end, to, body)) return 0;
+    if (format.alone === true && end < to && isKin(text[end] as number, body)) return 0;
+    if ((format.alone === true || format.first === true) && !isFirst(text, start, body)) return 0;
     if (format.numbered === true && !/(?:^|[^0-9])[0-9]{8,10}$/.test(text.toString("latin1", start - 11, start)))
       return 0;
     if (fewDifferent(text, bodyStart, end)) return 0;
@@ -162,11 +163,12 @@ const DIGITS = classOf("0-9", false);
 /** What data in base64url, base32 or hexadecimal is made of. */
 const ENCODED = classOf("A-Za-z0-9_-", false);
 
-/** Nothing of the body's kind, or of encoded data, before it, other than an escape (`%22`, `\n`, `\u0022`), and nothing after it. */
-function standsAlone(text: Buffer, start: number, end: number, to: number, body: Uint8Array): boolean {
-  const kin = (byte: number): boolean => body[byte] === 1 || ENCODED[byte] === 1;
-  if (end < to && kin(text[end] as number)) return false;
-  if (start === 0 || !kin(text[start - 1] as number)) return true;
+/** True for a byte of the body's kind, or of encoded data. */
+const isKin = (byte: number, body: Uint8Array): boolean => body[byte] === 1 || ENCODED[byte] === 1;
+
+/** Nothing of the kind stands before it, other than an escape (`%22`, `\n`, `\u0022`). */
+function isFirst(text: Buffer, start: number, body: Uint8Array): boolean {
+  if (start === 0 || !isKin(text[start - 1] as number, body)) return true;
   const before = text.toString("latin1", Math.max(0, start - 6), start);
   return /(?:%[0-9A-Fa-f]{2}|\\[nrt]|\\u[0-9A-Fa-f]{4})$/.test(before);
 }

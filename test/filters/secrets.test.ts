@@ -318,6 +318,9 @@ describe("tokens", () => {
     expect(found(`id=${key};`)).toEqual(["token"]);
     expect(found(`MZXW6YTB${key}`)).toEqual([]);
     expect(found(`${key}MZXW6YTB`)).toEqual([]);
+    const [, bot = ""] = positives(1).find(([name]) => name.startsWith("slack-bot")) ?? [];
+    expect(found(`MZXW6YTB${bot}`)).toEqual([]);
+    expect(found(`"${bot}${"MZXW6YTB".repeat(60)}`)).toEqual(["token"]);
     expect(foundInHost("asiapacific.example2hosting.net".replaceAll(".", ""))).toBe(false);
   });
 });
