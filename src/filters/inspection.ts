@@ -28,6 +28,8 @@ export interface InspectionOptions {
   unscannable(why: string): void;
 }
 
+const STRIDE = 1024;
+
 export class Inspection {
   readonly #o: InspectionOptions;
   readonly #plain = new ByteWindow();
@@ -44,6 +46,9 @@ export class Inspection {
   #ended = false;
   #givenUp = false;
   #safe = 0;
+  #searched = 0;
+  /** So many new bytes are searched at once: with each search the longest match before them is searched again. */
+  readonly #stride: number;
   /** The end of the last whole event. */
   #boundary = 0;
   #left = 0;
@@ -51,6 +56,7 @@ export class Inspection {
   constructor(options: InspectionOptions) {
     this.#o = options;
     this.#scan = new TextScan(options.rules, this.#plain);
+    this.#stride = Math.min(STRIDE, ...options.rules.map((rule) => rule.matcher.longest));
     const { unit } = options;
     this.#events =
       unit === "event"
@@ -99,7 +105,13 @@ export class Inspection {
     for (const { text } of this.#others) text.append(chunk);
     if (this.#events !== null) this.#pushEvents(chunk);
     if (this.bytes - this.#boundary > this.#o.scanLimit) this.#passLimit();
-    else if (this.#events === null && !this.holding && this.#begin(false)) this.#search(this.bytes, "more");
+    else if (
+      this.#events === null &&
+      !this.holding &&
+      this.#begin(false) &&
+      this.bytes - this.#searched >= this.#stride
+    )
+      this.#search(this.bytes, "more");
   }
 
   #endUnit(boundary: number): void {
@@ -182,6 +194,7 @@ export class Inspection {
   }
 
   #search(upto: number, following: Following): void {
+    this.#searched = upto;
     this.#scan.search(upto, following, (rule, start, end) => this.#matched(rule, start, end));
     for (const { text, scan } of this.#others)
       scan.search(text.window.end, following, (rule) => this.#matchedElsewhere(rule));

@@ -709,6 +709,19 @@ describe("secrets", () => {
   const secrets = [{ name: "s", value: SECRET }];
   const base: Setup = { rules: [{ block: "secrets" }], secrets };
 
+  it("are looked for in a body of single bytes without searching what came before for each of them", async () => {
+    const body = Buffer.from(`${"%6x".repeat(7_000)}${"word ".repeat(1_000)}`);
+    const begun = process.cpuUsage();
+    const passed = await sendRequest({ ...base, hold: 0 }, bytewise(body));
+    const { user } = process.cpuUsage(begun);
+    expect(passed.error).toBe(null);
+    expect(passed.out.equals(body)).toBe(true);
+    expect(user / body.length).toBeLessThan(40);
+    const blocked = await sendRequest({ ...base, hold: 0 }, bytewise(Buffer.concat([body, Buffer.from(SECRET), body])));
+    expect(blocked.error?.reason).toBe("content-blocked");
+    expect(blocked.out.includes(SECRET)).toBe(false);
+  });
+
   it("with a question mark are found where the query begins inside them", () => {
     const setup: Setup = { rules: base.rules, secrets: [{ name: "q", value: "abcd?efgh?ijkl+mnop" }], length: 0 };
     for (const path of ["/abcd?efgh?ijkl+mnop", "/x/abcd?%65fgh%3Fijkl%2Bmnop&x=1"]) {
