@@ -10,29 +10,18 @@ import type { ResponseHead } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
 import { ProxyError } from "../../shared/errors.ts";
+import type { ConnectionOwner } from "./connection-owner.ts";
 import { endedInOrder } from "./ending.ts";
 import { NextReader } from "./next-reader.ts";
 import type { Opening } from "./origin-opening.ts";
 import type { Route } from "./origin-route.ts";
 import { Outgoing } from "./outgoing.ts";
 import { writeRequestHead } from "./request-head.ts";
-import type { Deadline, TimerWheel } from "./timers.ts";
+import type { Deadline } from "./timers.ts";
 
 /** Bytes of a response head; of informational responses for one request. */
 const MAX_HEAD = 131_072;
 const MAX_INTERIM = 16;
-
-/** What the pool is told. */
-export interface ConnectionOwner {
-  /** The connection ended its exchange cleanly and may serve another. */
-  idle(connection: OriginConnection): void;
-  closed(connection: OriginConnection): void;
-  /** A connection that was used before died before the first byte of a response. True: the request went elsewhere. */
-  stale(connection: OriginConnection): boolean;
-  failed(connection: OriginConnection, error: Error): ProxyError;
-  readonly wheel: TimerWheel;
-  tick(): number;
-}
 
 export class OriginConnection implements OriginSide {
   readonly key: string;
