@@ -98,17 +98,20 @@ export class ChainWriter {
   }
 }
 
-const headMessage = (seq: number, head: string, at: number): Buffer =>
-  Buffer.from(`sallyport audit head 1\n${seq}\n${head}\n${at}\n`);
+/** What a signature says of a point: that the chain came by here, or that everything up to it was taken away by pruning. */
+export type Meaning = "head" | "base";
+
+const message = (meaning: Meaning, { seq, hash: digits }: ChainPoint, at: number): Buffer =>
+  Buffer.from(`sallyport audit ${meaning} 1\n${seq}\n${digits}\n${at}\n`);
 
 /** Signs a point of the chain (Ed25519, RFC 8032). */
-export function signHead(point: ChainPoint, at: number, key: KeyObject): SignedHead {
-  const signature = sign(null, headMessage(point.seq, point.hash, at), key).toString("base64");
+export function signHead(point: ChainPoint, at: number, key: KeyObject, meaning: Meaning = "head"): SignedHead {
+  const signature = sign(null, message(meaning, point, at), key).toString("base64");
   return { seq: point.seq, hash: point.hash, at, signature };
 }
 
-/** True when the signature is that of the key's owner over exactly this head. */
-export function headIsGenuine(head: SignedHead, publicKey: KeyObject): boolean {
+/** True when the signature is that of the key's owner over exactly this head, and means this. */
+export function headIsGenuine(head: SignedHead, publicKey: KeyObject, meaning: Meaning = "head"): boolean {
   const signature = Buffer.from(head.signature, "base64");
-  return signature.length === 64 && verify(null, headMessage(head.seq, head.hash, head.at), publicKey, signature);
+  return signature.length === 64 && verify(null, message(meaning, head, head.at), publicKey, signature);
 }

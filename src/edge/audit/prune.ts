@@ -1,7 +1,8 @@
-// Retention: the oldest records go, and a signed head stands for them, so that the chain can still be verified.
+// Retention: the oldest records go, and a signed mark stands for them, so that the chain can still be verified. A head says only that
+// the chain came by; the mark says that what was before it was pruned, which nobody without the key can say of what was cut off.
 import type { KeyObject } from "node:crypto";
 import type { Database } from "better-sqlite3";
-import { signHead } from "../../audit/hash-chain.ts";
+import { type Meaning, type SignedHead, signHead } from "../../audit/hash-chain.ts";
 import { PackedRecord, Run } from "../../audit/packed.ts";
 import { AT } from "../../audit/row.ts";
 import { blockOf } from "../../audit/signature.ts";
@@ -40,20 +41,25 @@ function pruneStep(db: Database, last: number, now: number, key: KeyObject): num
         .get(upTo) as StoredRun;
       const records = new Run(run.packed);
       const gone = Math.min(upTo - run.seq + 1, records.count);
-      const head = signHead({ seq: run.seq + gone - 1, hash: records.hash(gone - 1) }, now, key);
-      db.prepare("DELETE FROM heads WHERE seq <= ?").run(head.seq);
-      db.prepare("INSERT INTO heads (seq, base, hash, at, signature) VALUES (?, 1, ?, ?, ?)").run(
-        head.seq,
-        Buffer.from(head.hash, "hex"),
-        head.at,
-        Buffer.from(head.signature, "base64"),
-      );
-      db.prepare("DELETE FROM blocks WHERE block < ?").run(blockOf(head.seq + 1));
-      db.prepare("DELETE FROM records WHERE seq <= ?").run(head.seq);
-      if (gone < records.count) db.prepare(INSERT_RUN).run(head.seq + 1, records.without(gone));
-      return head.seq - first + 1;
+      const point = { seq: run.seq + gone - 1, hash: records.hash(gone - 1) };
+      db.prepare("DELETE FROM heads WHERE seq <= ?").run(point.seq);
+      for (const meaning of ["head", "base"] as const) keepHead(db, signHead(point, now, key, meaning), meaning);
+      db.prepare("DELETE FROM blocks WHERE block < ?").run(blockOf(point.seq + 1));
+      db.prepare("DELETE FROM records WHERE seq <= ?").run(point.seq);
+      if (gone < records.count) db.prepare(INSERT_RUN).run(point.seq + 1, records.without(gone));
+      return point.seq - first + 1;
     })
     .immediate();
+}
+
+function keepHead(db: Database, { seq, hash, at, signature }: SignedHead, meaning: Meaning): void {
+  db.prepare("INSERT INTO heads (seq, base, hash, at, signature) VALUES (?, ?, ?, ?, ?)").run(
+    seq,
+    meaning === "base" ? 1 : 0,
+    Buffer.from(hash, "hex"),
+    at,
+    Buffer.from(signature, "base64"),
+  );
 }
 
 /** How many records there are up to and including `last`. */

@@ -93,18 +93,22 @@ function headsOf(reader: AuditReader): StoredHead[] {
 
 /** The newest signed head, or null. */
 export const newestHead = (reader: AuditReader): SignedHead | null => {
-  const head = headsOf(reader).at(-1);
+  const head = headsOf(reader)
+    .filter((h) => !h.base)
+    .at(-1);
   return head === undefined ? null : { seq: head.seq, hash: head.hash, at: head.at, signature: head.signature };
 };
 
 function falseHead(heads: readonly StoredHead[], key: KeyObject): Problem | null {
   for (const head of heads) {
-    if (!headIsGenuine(head, key))
-      return {
-        kind: "head",
-        seq: head.seq,
-        message: `the signature of the head at record ${head.seq} is not that of the key`,
-      };
+    if (headIsGenuine(head, key, head.base ? "base" : "head")) continue;
+    const { seq } = head;
+    const what = `the signature of the ${head.base ? "mark of pruning" : "head"} at record ${seq} is not that of the key`;
+    const cut =
+      head.base && headIsGenuine(head, key)
+        ? ": records before it were cut off, or an older sallyport pruned them"
+        : "";
+    return { kind: "head", seq, message: `${what}${cut}` };
   }
   return null;
 }

@@ -2,7 +2,7 @@ import { createPrivateKey, createPublicKey } from "node:crypto";
 import { appendFileSync, readFileSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
-import type { ChainPoint } from "../../../src/audit/hash-chain.ts";
+import { type ChainPoint, headIsGenuine, type SignedHead } from "../../../src/audit/hash-chain.ts";
 import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folder.ts";
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
@@ -102,6 +102,12 @@ test.each<[string, string, number, string | ((db: Db) => void)]>([
   ["a head whose signature is a number", "head", 6, "UPDATE heads SET signature = 5"],
   ["a head of another key", "head", 6, "UPDATE heads SET signature = zeroblob(64) WHERE seq = 6"],
   [
+    "a beginning that was cut off up to a signed head",
+    "head",
+    6,
+    "DELETE FROM records WHERE seq <= 6; INSERT INTO heads SELECT seq, 1, hash, at, signature FROM heads WHERE seq = 6",
+  ],
+  [
     "a pruning that nobody signed",
     "head",
     3,
@@ -174,6 +180,11 @@ test("pruning by age and by size leaves a chain that verifies, and new records g
   expect(left.records).toBeLessThan(500);
   expect(left.records).toBeGreaterThan(200);
   pruneTo(db, 1_000, 7, key);
+  const reader = new AuditReader(dir);
+  const head = newestHead(reader);
+  reader.close();
+  expect(head).toMatchObject({ seq: 1_000, at: 7 });
+  expect(headIsGenuine(head as SignedHead, createPublicKey(key))).toBe(true); // good outside the log, too
   const store = new AuditStore(dir);
   store.append(linesFor(aRecord()), { file: 0, offset: 0 });
   store.close();
