@@ -119,10 +119,14 @@ export class Outgoing implements HeadSink {
     if (armed.push(this) === 1) setImmediate(turnEnds);
   }
 
-  /** The turn in which `arm` was called is over. */
+  /** The turn in which `arm` was called is over. A bug costs this connection, and not those behind it. */
   turnEnded(): void {
     this.armed = false;
-    if (this.flying === 0 && this.used > 0 && !this.held) this.send();
+    try {
+      if (this.flying === 0 && this.used > 0 && !this.held) this.send();
+    } catch (error) {
+      this.socket.destroy(error as Error);
+    }
   }
 
   /** What waits leaves now. */

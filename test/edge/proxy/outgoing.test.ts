@@ -2,6 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import { once } from "node:events";
 import net, { type AddressInfo } from "node:net";
+import { Duplex } from "node:stream";
 import { finished } from "node:stream/promises";
 import { expect, test } from "vitest";
 import { Outgoing } from "../../../src/edge/proxy/outgoing.ts";
@@ -95,6 +96,28 @@ test("a head that waits for its content leaves at the end of the turn, and not b
     expect([out.idle, near.bytesWritten]).toEqual([true, 13]);
     far.resume();
     expect(String((await once(far, "data"))[0])).toBe("head and more");
+  } finally {
+    close();
+  }
+});
+
+test("a connection that cannot be written to costs nobody else what leaves at the end of the turn", async () => {
+  const { near, far, close } = await pair();
+  const failing = new Duplex({ read() {} });
+  failing.write = () => {
+    throw new Error("no writing here");
+  };
+  const failed = once(failing, "error");
+  const first = new Outgoing(failing, { outgoingDrained: () => {} });
+  const second = new Outgoing(near, { outgoingDrained: () => {} });
+  try {
+    for (const out of [first, second]) {
+      out.text("at the end of the turn");
+      out.arm();
+    }
+    far.resume();
+    expect(String(await once(far, "data"))).toBe("at the end of the turn");
+    expect(String(await failed)).toContain("no writing here");
   } finally {
     close();
   }
