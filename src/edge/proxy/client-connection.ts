@@ -13,6 +13,7 @@ import { fieldLines } from "../../http/serialise.ts";
 import { authorityText, parseConnectTarget } from "../../http/target.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
+import { borrowReads } from "./borrowed-reads.ts";
 import { Connect } from "./connect.ts";
 import type { ConnectSide } from "./connect-side.ts";
 import { earlyRefusal, recordEarlyEnd } from "./early-refusal.ts";
@@ -59,6 +60,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
   private discarded = 0;
   private readonly overLimit: boolean;
   private readonly onPreface: (() => void) | null;
+  private readonly giveBack: (() => void) | null;
 
   /**
    * `scheme`: set inside CONNECT (https when intercepted, http in clear text), null on the proxy port itself. `onPreface`: takes
@@ -83,22 +85,28 @@ export class ClientConnection implements ClientSide, ConnectSide {
     this.writer = new ResponseWriter(socket, this);
     this.deadline = services.wheel.start(this, services.settings.headerTimeout);
     (socket as Owned)[OWNER] = this;
+    this.giveBack = borrowReads(socket, (n, shared) => this.receive(n, shared));
     socket.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
     services.open.add(this);
   }
 
   // ---- reading --------------------------------------------------------------------------------------------------------
 
-  /** Bytes of the client. */
-  receive(b: Buffer): void {
+  /** The first `n` bytes of `b` are the client's. They are gone when this returns. */
+  receive(n: number, b: Buffer): void {
     if (this.state === "closing" || this.stopped) {
       // Enough: what is still to come waits in the client's own buffers while it reads our answer.
-      this.discarded += b.length;
+      this.discarded += n;
       if (this.discarded > LINGER_BYTES) this.pause();
       return;
     }
-    this.input.append(b);
-    this.consume();
+    this.input.append(b, n);
+    try {
+      this.consume();
+    } catch (error) {
+      this.broke(error);
+    }
+    this.input.own();
   }
 
   private consume(): void {
@@ -391,6 +399,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
   /** Gives up the socket to somebody else: a tunnel, an upgrade, TLS. */
   private detach(): void {
     this.state = "handed-over";
+    this.giveBack?.();
     this.socket.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
     this.release();
   }
@@ -493,12 +502,7 @@ interface Owned extends Duplex {
 }
 // Shared by all connections: no closure each.
 function onData(this: Owned, b: Buffer): void {
-  const owner = this[OWNER] as ClientConnection;
-  try {
-    owner.receive(b);
-  } catch (error) {
-    owner.broke(error);
-  }
+  this[OWNER]?.receive(b.length, b);
 }
 function onEnd(this: Owned): void {
   this[OWNER]?.ended();

@@ -77,7 +77,7 @@ export class InnerConnection {
       return;
     }
     const inner = new ClientConnection(services, this.socket, this.socket, facts, "http");
-    inner.receive(this.held);
+    inner.receive(this.held.length, this.held);
     this.socket.resume();
   }
 

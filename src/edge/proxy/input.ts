@@ -25,29 +25,37 @@ export class Input {
     return this.stop;
   }
 
-  append(b: Buffer): void {
+  /** The first `n` bytes of `b` follow. They are read where they lie, so `own` is called before they go. */
+  append(b: Buffer, n: number): void {
     const length = this.length;
     if (length === 0) {
       this.buffer = b;
       this.start = 0;
-      this.stop = b.length;
+      this.stop = n;
       this.owned = false;
       this.scanned = 0;
       this.waiting = false;
       return;
     }
-    const held = this.buffer as Buffer;
-    if (!this.owned || this.stop + b.length > held.length) {
-      const grown = Buffer.allocUnsafeSlow(Math.max(length + b.length, 2 * length, 1024));
-      grown.set(held.subarray(this.start, this.stop), 0);
-      this.scanned -= this.start;
-      this.buffer = grown;
-      this.start = 0;
-      this.stop = length;
-      this.owned = true;
-    }
-    (this.buffer as Buffer).set(b, this.stop);
-    this.stop += b.length;
+    if (!this.owned || this.stop + n > this.bytes.length) this.grow(Math.max(length + n, 2 * length));
+    (this.buffer as Buffer).set(n === b.length ? b : b.subarray(0, n), this.stop);
+    this.stop += n;
+  }
+
+  /** What has not been understood yet is kept beyond the life of the buffer that it came in. */
+  own(): void {
+    if (this.length > 0 && !this.owned) this.grow(this.length);
+  }
+
+  private grow(size: number): void {
+    const { length } = this;
+    const grown = Buffer.allocUnsafeSlow(Math.max(size, 1024));
+    grown.set(this.bytes.subarray(this.start, this.stop), 0);
+    this.scanned -= this.start;
+    this.buffer = grown;
+    this.start = 0;
+    this.stop = length;
+    this.owned = true;
   }
 
   /** The bytes up to `index` of the buffer are done with. */
