@@ -25,14 +25,26 @@ const CR = 0x0d;
 const MOST_NESTED = 4;
 const MOST_BACKSLASHES = 7;
 
-/** 1 for each byte with which an escape begins. */
-export const BEGINS_ESCAPE = new Uint8Array(256);
-for (const character of "%=&\\") BEGINS_ESCAPE[character.charCodeAt(0)] = 1;
-
 const HEX = new Int8Array(256).fill(-1);
 for (const [at, digit] of [..."0123456789abcdef"].entries()) {
   HEX[digit.charCodeAt(0)] = at;
   HEX[digit.toUpperCase().charCodeAt(0)] = at;
+}
+
+/** Not 0 for each byte with which an escape begins: one bit, each its own. */
+export const BEGINS_ESCAPE = new Uint8Array(256);
+/** For each byte the bits of those right behind which it can go on with an escape; most can not, which saves reading one there. */
+export const GOES_ON = new Uint8Array(256);
+const SIGNS: readonly [string, RegExp][] = [
+  ["%", /[0-9a-f]/i],
+  ["=", /[0-9a-f\r\n]/i],
+  ["&", /[#a-z]/i],
+  ["\\", /[\s\S]/],
+];
+for (const [n, [sign, next]] of SIGNS.entries()) {
+  BEGINS_ESCAPE[sign.charCodeAt(0)] = 1 << n;
+  for (let byte = 0; byte < 256; byte++)
+    if (next.test(String.fromCharCode(byte))) GOES_ON[byte] = (GOES_ON[byte] as number) | (1 << n);
 }
 
 /**

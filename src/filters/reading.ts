@@ -1,6 +1,6 @@
 // A text as somebody reads it who undoes its escapes: other bytes, and where they came from. Escapes are undone twice, since one
 // kind may stand inside another (JSON in a form). The work is bounded by the length of the text alone.
-import { BEGINS_ESCAPE, type Escape, readEscape } from "./escapes.ts";
+import { BEGINS_ESCAPE, type Escape, GOES_ON, readEscape } from "./escapes.ts";
 
 /**
  * `plain`: escapes are undone. `folded`: also line breaks and the blanks behind them are left out, and "+" and " " are one
@@ -14,19 +14,24 @@ const TAB = 0x09;
 const SPACE = 0x20;
 const PLUS = 0x2b;
 
-/** 1 for each byte at which the reading of a text may differ from the text in more than the sign for a space. */
+/** Not 0 for each byte at which the reading of a text may differ from the text in more than the sign for a space. */
 const MATTERS: Readonly<Record<Mode, Uint8Array>> = { plain: BEGINS_ESCAPE, folded: new Uint8Array(BEGINS_ESCAPE) };
 MATTERS.folded[LF] = MATTERS.folded[CR] = 1;
-/** The same, with that sign. */
-const DIFFERS: Readonly<Record<Mode, Uint8Array>> = { plain: BEGINS_ESCAPE, folded: new Uint8Array(MATTERS.folded) };
-DIFFERS.folded[SPACE] = 1;
+
+/** What a byte is: itself, perhaps the beginning of an escape (the values below BLANK), a space or a line break that is folded. */
+const ITSELF = 0;
+const BLANK = 16;
+const BREAK = 32;
+const KINDS: Readonly<Record<Mode, Uint8Array>> = { plain: BEGINS_ESCAPE, folded: new Uint8Array(BEGINS_ESCAPE) };
+KINDS.folded[LF] = KINDS.folded[CR] = BREAK;
+KINDS.folded[SPACE] = BLANK;
 
 const found: Escape = { end: 0, code: 0, byte: true };
 
 /** True when the reading of the text between two offsets may be another than the text. */
 export function differs(text: Uint8Array, from: number, to: number, mode: Mode): boolean {
   const table = MATTERS[mode];
-  for (let i = from; i < to; i++) if (table[text[i] as number] === 1) return true;
+  for (let i = from; i < to; i++) if (table[text[i] as number] !== 0) return true;
   return false;
 }
 
@@ -42,42 +47,82 @@ class Layer {
   #at = new Int32Array(0);
   #from = new Int32Array(0);
   #joints = 0;
+  /** Where in `bytes` an escape may begin: only there can be another inside. */
+  #signs = new Int32Array(0);
+  #signCount = 0;
+  /** The blanks that stand from here on are behind a line break. */
+  #behindBreak = -1;
 
   constructor(mode: Mode) {
     this.#mode = mode;
   }
 
-  /** Reads so many bytes. True: there was an escape, so that there may be others inside. */
-  read(text: Uint8Array, to: number): boolean {
+  /** Reads so many bytes. */
+  read(text: Uint8Array, to: number): void {
     this.#makeRoom(to);
-    const table = DIFFERS[this.#mode];
+    const kinds = KINDS[this.#mode];
     const { bytes } = this;
     let length = 0;
-    let afterBreak = false;
-    let any = false;
-    this.#joints = 0;
+    this.#joints = this.#signCount = 0;
+    this.#behindBreak = -1;
     this.#join(0, 0);
     for (let i = 0; i < to; ) {
       const byte = text[i] as number;
-      if (table[byte] === 0 && !afterBreak) {
+      const kind = kinds[byte] as number;
+      if (kind === ITSELF) {
         bytes[length++] = byte;
         i++;
-        continue;
-      }
-      const code = this.#codeAt(text, i, to);
-      const { end } = found;
-      if (code >= 0) any ||= end > i + 1;
-      const dropped: boolean = code < 0 || this.#isDropped(code, afterBreak);
-      if (code >= 0) afterBreak = dropped;
-      if (!dropped) {
+      } else if (kind === BLANK) {
+        bytes[length++] = PLUS;
+        i++;
+      } else if (kind === BREAK) {
+        i = this.#afterBlanks(text, i + 1, to);
         this.#join(length, i);
-        length = this.#put(code, length);
+      } else if (i + 1 < to && ((GOES_ON[text[i + 1] as number] as number) & kind) === 0) {
+        this.#signs[this.#signCount++] = length;
+        bytes[length++] = byte;
+        i++;
+      } else {
+        length = this.#readSign(text, i, to, length);
+        i = found.end;
       }
-      this.#join(length, end);
-      i = end;
     }
     this.length = length;
-    return any;
+  }
+
+  /** True when there are escapes in what was read. */
+  get nested(): boolean {
+    for (let n = 0; n < this.#signCount; n++) {
+      const at = this.#signs[n] as number;
+      const sign = BEGINS_ESCAPE[this.bytes[at] as number] as number;
+      if (((GOES_ON[this.bytes[at + 1] as number] as number) & sign) === 0) continue;
+      if (readEscape(this.bytes, at, this.length, this.#mode === "folded", found)) return true;
+    }
+    return false;
+  }
+
+  /** Reads what begins at `at`, up to the byte that `found.end` says then. Returns the length after it. */
+  #readSign(text: Uint8Array, at: number, to: number, length: number): number {
+    const code = this.#codeAt(text, at, to);
+    const { end } = found;
+    const behind = this.#behindBreak === at;
+    if (code < 0 || this.#isDropped(code, behind)) {
+      if (behind || code >= 0) found.end = this.#afterBlanks(text, end, to);
+      this.#join(length, found.end);
+      return length;
+    }
+    this.#join(length, at);
+    const after = this.#put(code, length, at);
+    this.#join(after, end);
+    return after;
+  }
+
+  /** Where the raw blanks behind a line break end. */
+  #afterBlanks(text: Uint8Array, from: number, to: number): number {
+    let at = from;
+    while (at < to && (text[at] === SPACE || text[at] === TAB)) at++;
+    this.#behindBreak = at;
+    return at;
   }
 
   /** What stands there: a byte, a character, or -1 for nothing; `found` says where it ends and which it is. */
@@ -89,24 +134,28 @@ class Layer {
   }
 
   /** A line break, and the blanks behind one. */
-  #isDropped(code: number, afterBreak: boolean): boolean {
+  #isDropped(code: number, behindBreak: boolean): boolean {
     if (this.#mode === "plain") return false;
-    return code === LF || code === CR || (afterBreak && (code === SPACE || code === TAB));
+    return code === LF || code === CR || (behindBreak && (code === SPACE || code === TAB));
   }
 
-  /** Returns the length after it. */
-  #put(code: number, length: number): number {
-    if (code > 0x7f && !found.byte) return this.#putCharacter(code, length);
+  /** Puts what comes from the bytes at `from`. Returns the length after it. */
+  #put(code: number, length: number, from: number): number {
+    if (code > 0x7f && !found.byte) return this.#putCharacter(code, length, from);
+    if (BEGINS_ESCAPE[code] !== 0) this.#signs[this.#signCount++] = length;
     this.bytes[length] = code === SPACE && this.#mode === "folded" ? PLUS : code;
     return length + 1;
   }
 
-  /** In UTF-8; half of a pair becomes the sign for what has no character. */
-  #putCharacter(code: number, length: number): number {
+  /** In UTF-8, all of it from the same place; half of a pair becomes the sign for what has no character. */
+  #putCharacter(code: number, length: number, from: number): number {
     const point = code >= 0xd800 && code <= 0xdfff ? 0xfffd : code;
     const more = point < 0x800 ? 1 : point < 0x10000 ? 2 : 3;
     this.bytes[length] = (LEADS[more] as number) | (point >> (6 * more));
-    for (let i = 1; i <= more; i++) this.bytes[length + i] = 0x80 | ((point >> (6 * (more - i))) & 0x3f);
+    for (let i = 1; i <= more; i++) {
+      this.bytes[length + i] = 0x80 | ((point >> (6 * (more - i))) & 0x3f);
+      this.#join(length + i, from);
+    }
     return length + more + 1;
   }
 
@@ -123,6 +172,7 @@ class Layer {
     this.bytes = Buffer.allocUnsafeSlow(room);
     this.#at = new Int32Array(room + 1);
     this.#from = new Int32Array(room + 1);
+    this.#signs = new Int32Array(room);
   }
 
   /** Where in what was read a byte begins. */
@@ -163,7 +213,8 @@ export class Reader {
     if (this.#source.length < text.length) this.#source = Buffer.allocUnsafeSlow(text.length * 2);
     this.#source.set(text);
     this.#length = text.length;
-    this.#nested = this.#once.read(text, text.length);
+    this.#once.read(text, text.length);
+    this.#nested = this.#once.nested;
     if (this.#nested) this.#twice.read(this.#once.bytes, this.#once.length);
   }
 

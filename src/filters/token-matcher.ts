@@ -1,6 +1,6 @@
 // Finds providers' tokens: their beginnings in one pass, and then, there, the rest of the format.
+import { Beginnings } from "./beginnings.ts";
 import type { Match, TextMatcher } from "./content-plan.ts";
-import { LiteralSet } from "./literal-set.ts";
 import { TOKEN_FORMATS, type TokenFormat } from "./token-formats.ts";
 
 interface Prepared {
@@ -12,6 +12,7 @@ interface Prepared {
 }
 
 const KEY_BYTES = 3;
+const NONE: readonly Prepared[] = [];
 /** Fewer different characters are a placeholder. */
 const FEWEST_DIFFERENT = 7;
 
@@ -20,38 +21,38 @@ export class TokenMatcher implements TextMatcher {
   readonly longest: number;
   /** By the first three bytes of their anchors. */
   readonly #formats = new Map<number, Prepared[]>();
-  readonly #anchors: LiteralSet;
+  readonly #anchors: Beginnings;
   readonly #lower: boolean;
 
   /** `lower`: the text has lost its case (host names), so that checksums cannot be compared. */
   constructor(formats: readonly TokenFormat[] = TOKEN_FORMATS, lower = false) {
     const all = formats.map((format) => prepare(format, lower));
     for (const one of all) {
-      const key = one.anchor.readUIntBE(0, KEY_BYTES);
+      const key = keyAt(one.anchor, 0);
       const others = this.#formats.get(key);
       if (others === undefined) this.#formats.set(key, [one]);
       else others.push(one);
     }
-    this.#anchors = new LiteralSet(all.map((f) => f.anchor));
+    this.#anchors = new Beginnings(all.map((f) => f.anchor));
     this.#lower = lower;
     this.longest = Math.max(...all.map((f) => f.anchor.length + f.format.max + restLength(f) + 1));
   }
 
   find(text: Buffer, from: number, to: number): Match | null {
-    let hit = this.#anchors.find(text, from, to);
-    while (hit !== null) {
-      const { start } = hit;
-      for (const prepared of this.#formats.get(text.readUIntBE(start, KEY_BYTES)) ?? []) {
+    let start = this.#anchors.next(text, from, to);
+    while (start >= 0) {
+      const formats = this.#formats.get(keyAt(text, start)) ?? NONE;
+      for (const prepared of formats) {
         const end = this.#tokenEnd(prepared, text, start, to);
         if (end > 0) return { start, end };
       }
-      hit = this.#anchors.find(text, start + 1, to);
+      start = this.#anchors.next(text, start + 1, to);
     }
     return null;
   }
 
   nameOf(match: Buffer): string | null {
-    for (const { format, anchor, body, rest } of this.#formats.get(match.readUIntBE(0, KEY_BYTES)) ?? []) {
+    for (const { format, anchor, body, rest } of this.#formats.get(keyAt(match, 0)) ?? []) {
       const length = match.length - anchor.length - (rest === null ? 0 : rest.text.length + rest.length);
       if (length < format.min || length > format.max || anchor.compare(match, 0, anchor.length) !== 0) continue;
       const end = anchor.length + length;
@@ -127,6 +128,9 @@ function classOf(body: string, lower: boolean): Uint8Array {
   }
   return table;
 }
+
+const keyAt = (text: Uint8Array, at: number): number =>
+  ((text[at] as number) << 16) | ((text[at + 1] as number) << 8) | (text[at + 2] as number);
 
 /** A loop is faster than a call out of JavaScript for so few bytes. */
 function standsAt(wanted: Buffer, text: Buffer, at: number): boolean {
