@@ -1,7 +1,9 @@
-// A client of the soak: one connection, one request at a time, counting instead of keeping.
+// Clients of the soak: one connection, one request at a time, counting instead of keeping; sessions of HTTP/2; WebSockets.
 import { once } from "node:events";
+import http2, { type ClientHttp2Session } from "node:http2";
 import net, { type Socket } from "node:net";
 import tls from "node:tls";
+import { WebSocket } from "ws";
 
 export interface Answer {
   readonly status: number;
@@ -110,7 +112,63 @@ export async function securedTo(
   localAddress?: string,
 ): Promise<SoakClient> {
   const socket = await tunnelTo(port, authority, localAddress);
-  const secured = tls.connect({ socket, ca, servername: "", host: "127.0.0.1" });
+  return new SoakClient(await tlsOn(socket, ca));
+}
+
+async function tlsOn(socket: Socket, ca: string, alpn: string[] = []): Promise<tls.TLSSocket> {
+  const secured = tls.connect({ socket, ca, servername: "", host: "127.0.0.1", ALPNProtocols: alpn });
   await once(secured, "secureConnect");
-  return new SoakClient(secured);
+  return secured;
+}
+
+/** CONNECT, TLS inside, and HTTP/2 in that. */
+export async function sessionTo(port: number, authority: string, ca: string): Promise<ClientHttp2Session> {
+  const socket = await tlsOn(await tunnelTo(port, authority), ca, ["h2"]);
+  return http2.connect(`https://${authority}`, { createConnection: () => socket }).on("error", () => {});
+}
+
+/**
+ * One request on a session. Rejects when its answer breaks off; one of which every declared byte came is whole, whatever
+ * comes after, since clients take it for that.
+ */
+export function askOver(session: ClientHttp2Session, path: string): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    if (session.closed || session.destroyed) return reject(new Error("closed"));
+    const stream = session.request({ ":path": path }).on("error", () => {});
+    let status = 0;
+    let declared = -1;
+    let bytes = 0;
+    let whole = false;
+    const { push } = stream;
+    stream.push = function (chunk: unknown, ...rest: []): boolean {
+      if (chunk === null && !this.closed) whole = true; // END_STREAM, and not what node:http2 makes of a reset
+      return push.call(this, chunk, ...rest);
+    };
+    stream.on("response", (headers) => {
+      status = Number(headers[":status"]);
+      declared = Number(headers["content-length"] ?? -1);
+    });
+    stream.on("data", (b: Buffer) => {
+      bytes += b.length;
+      if (bytes === declared) resolve({ status, bytes });
+    });
+    stream.on("close", () => {
+      if (whole && stream.rstCode === 0 && status > 0) resolve({ status, bytes });
+      else reject(new Error(`reset with ${stream.rstCode}`));
+    });
+  });
+}
+
+/** A WebSocket to `path` of an origin, over `socket`: a connection to the proxy, or one inside CONNECT. Rejects unless it opens. */
+export async function webSocketOver(socket: Socket, host: string, path: string): Promise<WebSocket> {
+  socket.removeAllListeners("data");
+  const opened = new WebSocket(`ws://${host}${path}`, {
+    createConnection: () => socket,
+    finishRequest: (request) => {
+      if (!(socket instanceof tls.TLSSocket)) request.path = `http://${host}${path}`;
+      request.end();
+    },
+  });
+  await once(opened, "open");
+  return opened.on("error", () => {});
 }

@@ -1,17 +1,20 @@
 // kill -9 under load, again and again: whatever was answered is in the log afterwards, the chain holds, the database is whole.
+import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import Database from "better-sqlite3";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
 import { verifyLog } from "../../src/edge/audit/verify.ts";
-import { connectTo, securedTo } from "./client.ts";
-import { startOrigins } from "./origins.ts";
+import { askOver, connectTo, type SoakClient, securedTo, sessionTo, webSocketOver } from "./client.ts";
+import { type SoakOrigins, startOrigins } from "./origins.ts";
 import { aProgram, OPEN, type Program } from "./program.ts";
 
 export interface KillReport {
   readonly kills: number;
-  /** Requests whose whole answer reached a client. */
+  /** Requests whose whole answer reached a client: in clear text, in TLS, over HTTP/2, refused, handshakes of WebSockets. */
   readonly answered: number;
+  /** The same by kind. */
+  readonly answeredBy: Readonly<Record<string, number>>;
   /** Of these, how many are not in the log, and how many are there twice. */
   readonly missing: readonly string[];
   readonly twice: readonly string[];
@@ -27,7 +30,7 @@ export interface KillReport {
 
 export interface KillOptions {
   readonly kills: number;
-  /** Clients at once, half of them over TLS. */
+  /** Clients at once, of five kinds. */
   readonly clients: number;
   /** Milliseconds of load before each kill: this, and up to as much again. */
   readonly load: number;
@@ -36,7 +39,10 @@ export interface KillOptions {
 /** Runs it. The program is built already. */
 export async function killLoop(options: KillOptions): Promise<KillReport> {
   const origins = await startOrigins();
-  const program = await aProgram({ policy: `server: { connections-per-client: 10000 }\n${OPEN}` }, origins.roots);
+  const policy = `server: { connections-per-client: 10000 }
+${OPEN}rules: [{ id: denied, deny: ["http://127.0.0.1:${origins.plain}/denied/**"], reason: for the soak }]
+`;
+  const program = await aProgram({ policy }, origins.roots);
   const answered: string[] = [];
   const firstAnswers: number[] = [];
   const firstAnswersCpu: number[] = [];
@@ -62,6 +68,7 @@ export async function killLoop(options: KillOptions): Promise<KillReport> {
     return {
       kills: options.kills,
       answered: answered.length,
+      answeredBy: byKind(answered),
       firstAnswers,
       firstAnswersCpu,
       ...check(program, answered),
@@ -73,24 +80,82 @@ export async function killLoop(options: KillOptions): Promise<KillReport> {
     await origins.close();
   }
 
+  /** Asks until it is over; each path once. */
   async function client(n: number): Promise<void> {
-    const secure = n % 2 === 1;
-    const host = `127.0.0.1:${secure ? origins.secure : origins.plain}`;
-    for (let i = 0; !over; i++) {
+    for (let i = 0; !over; ) {
+      const asker = await kindOf(n)[1](program, origins).catch(() => null);
       try {
-        const open = secure ? await securedTo(program.port, host, program.ca) : await connectTo(program.port);
-        for (; !over; i++) {
+        for (; asker && !over; i++) {
           const path = `/k/${n}/${i}`;
-          const head = `GET ${secure ? "" : `http://${host}`}${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`;
-          const { status } = await open.ask(head);
-          if (status === 200) answered.push(path);
+          if (await asker.ask(path)) answered.push(path);
         }
-        open.destroy();
       } catch {
-        await wait(50); // it is down: try again
+        i++; // asked, and not answered: it may be in the log
       }
+      asker?.close();
+      if (!over) await wait(50); // it is down: try again
     }
   }
+}
+
+/** One connection, or as many as it needs. `ask`: false when the answer is of the wrong kind; rejects when it broke off. */
+interface Asker {
+  ask(path: string): Promise<boolean>;
+  close(): void;
+}
+type Opens = (program: Program, origins: SoakOrigins) => Promise<Asker>;
+
+const overFirst =
+  (open: (program: Program, host: string) => Promise<SoakClient>, at: "plain" | "secure", wanted = 200): Opens =>
+  async (program, origins) => {
+    const host = `127.0.0.1:${origins[at]}`;
+    const client = await open(program, host);
+    const where = `${at === "plain" ? `http://${host}` : ""}${wanted === 200 ? "" : "/denied"}`;
+    return {
+      ask: async (path) =>
+        (await client.ask(`GET ${where}${path} HTTP/1.1\r\nHost: ${host}\r\n\r\n`)).status === wanted,
+      close: () => client.destroy(),
+    };
+  };
+
+const overSecond: Opens = async (program, origins) => {
+  const session = await sessionTo(program.port, `127.0.0.1:${origins.modern}`, program.ca);
+  return {
+    ask: async (path) => (await askOver(session, path)).status === 200,
+    close: () => session.destroy(),
+  };
+};
+
+/** Opened, spoken to and closed: the handshake is an answer. */
+const webSockets: Opens = async (program, origins) => ({
+  async ask(path) {
+    const { socket } = await connectTo(program.port);
+    const open = await webSocketOver(socket, `127.0.0.1:${origins.plain}`, path);
+    open.send("hello");
+    await Promise.race([once(open, "message"), once(open, "close")]);
+    open.close();
+    return true;
+  },
+  close() {},
+});
+
+const KINDS: readonly (readonly [string, Opens])[] = [
+  ["in clear text", overFirst((program) => connectTo(program.port), "plain")],
+  ["in TLS", overFirst((program, host) => securedTo(program.port, host, program.ca), "secure")],
+  ["over HTTP/2", overSecond],
+  ["refused", overFirst((program) => connectTo(program.port), "plain", 403)],
+  ["WebSockets", webSockets],
+];
+
+const kindOf = (client: number): readonly [string, Opens] => KINDS[client % KINDS.length] as (typeof KINDS)[number];
+
+function byKind(paths: readonly string[]): Record<string, number> {
+  const by: Record<string, number> = Object.fromEntries(KINDS.map(([name]) => [name, 0]));
+  for (const path of paths) {
+    const [name] = kindOf(Number(path.split("/")[2]));
+    by[name] = (by[name] ?? 0) + 1;
+  }
+  return by;
 }
 
 function check(program: Program, answered: readonly string[]) {
@@ -100,7 +165,8 @@ function check(program: Program, answered: readonly string[]) {
     let records = 0;
     for (const { record } of reader.oldest({})) {
       records++;
-      if (record.kind === "exchange" && record.path !== null) seen.set(record.path, (seen.get(record.path) ?? 0) + 1);
+      const path = record.path?.replace(/^\/denied/, "") ?? null;
+      if (record.kind === "exchange" && path !== null) seen.set(path, (seen.get(path) ?? 0) + 1);
     }
     const { problem } = verifyLog(program.data, reader, { key: null, head: null });
     return {

@@ -56,6 +56,12 @@ async function kills(count: number): Promise<void> {
   say(
     `  ${result.answered} answered, ${result.records} records; slowest first answer after a start: ${slowest.toFixed(0)} ms`,
   );
+  say(
+    `  ${Object.entries(result.answeredBy)
+      .map(([kind, n]) => `${n} ${kind}`)
+      .join(", ")}`,
+  );
+  for (const [kind, n] of Object.entries(result.answeredBy)) if (n === 0) wrong(`nothing was answered ${kind}`);
   if (result.missing.length > 0) wrong(`${result.missing.length} answered exchanges are not in the log`);
   if (result.twice.length > 0) wrong(`${result.twice.length} exchanges are in the log twice`);
   if (result.chain !== null) wrong(`the chain: ${result.chain}`);

@@ -1,9 +1,10 @@
-// Everything at once for a time: plain, intercepted, uploads, blind tunnels, refusals, clients that leave. Afterwards there is
-// one record for each, and neither memory nor descriptors have grown.
+// Everything at once for a time: plain, intercepted, over HTTP/2, uploads, blind tunnels, WebSockets, refusals, clients that
+// leave. Afterwards there is one record for each, and neither memory nor descriptors have grown.
+import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
-import { connectTo, SoakClient, securedTo, tunnelTo } from "./client.ts";
+import { askOver, connectTo, SoakClient, securedTo, sessionTo, tunnelTo, webSocketOver } from "./client.ts";
 import { type SoakOrigins, startOrigins } from "./origins.ts";
 import { aProgram, type Program } from "./program.ts";
 
@@ -66,7 +67,7 @@ rules:
 
 async function observe(program: Program, origins: SoakOrigins, counted: Counted, seconds: number, clients: number) {
   const until = performance.now() + seconds * 1_000;
-  const kinds = [plain, intercepted, upload, tunnel, refused, leaver];
+  const kinds = [plain, intercepted, second, upload, tunnel, webSocket, refused, leaver, resetter];
   // Whatever is loaded or made at first use is there before anything is measured.
   for (const kind of kinds) await kind(program, origins, counted);
   await wait(500);
@@ -158,6 +159,59 @@ async function intercepted(program: Program, origins: SoakOrigins, counted: Coun
     if (status !== 200 || bytes !== size) counted.wrong(`intercepted: ${status}, ${bytes} of ${size}`);
   }
   client.destroy();
+}
+
+/** HTTP/2, several requests at once, to an origin of HTTP/2 and to one of HTTP/1.1. */
+async function second(program: Program, origins: SoakOrigins, counted: Counted): Promise<void> {
+  for (const port of [origins.modern, origins.secure]) {
+    const session = await sessionTo(program.port, `127.0.0.1:${port}`, program.ca);
+    counted.add("connect");
+    const sizes = [0, 10, 5_000, 300_000];
+    const answers = await Promise.all(sizes.map((size) => askOver(session, `/bytes/${size}`)));
+    for (const [i, { status, bytes }] of answers.entries()) {
+      counted.add("exchange bytes");
+      if (status !== 200 || bytes !== sizes[i]) counted.wrong(`HTTP/2: ${status}, ${bytes} of ${sizes[i]}`);
+    }
+    session.destroy();
+  }
+}
+
+/** Resets its stream while it waits; the others of the session go on. */
+async function resetter(program: Program, origins: SoakOrigins, counted: Counted): Promise<void> {
+  const session = await sessionTo(program.port, `127.0.0.1:${origins.modern}`, program.ca);
+  counted.add("connect");
+  const stream = session.request({ ":path": "/slow/400" }).on("error", () => {});
+  counted.add("exchange slow");
+  await wait(100);
+  stream.close(8);
+  const { status, bytes } = await askOver(session, "/bytes/1000");
+  counted.add("exchange bytes");
+  if (status !== 200 || bytes !== 1_000) counted.wrong(`resetter: ${status}, ${bytes}`);
+  session.destroy();
+}
+
+/** In clear text and in TLS: two messages that come back, and a close in order. */
+async function webSocket(program: Program, origins: SoakOrigins, counted: Counted): Promise<void> {
+  const secure = `127.0.0.1:${origins.secure}`;
+  const clear = await connectTo(program.port);
+  const inside = await securedTo(program.port, secure, program.ca);
+  counted.add("connect");
+  for (const [client, host] of [
+    [clear, `127.0.0.1:${origins.plain}`],
+    [inside, secure],
+  ] as const) {
+    const open = await webSocketOver(client.socket, host, "/talk");
+    for (const text of ["hello", "x".repeat(100_000)]) {
+      open.send(text);
+      const [data] = (await once(open, "message")) as [Buffer];
+      if (data.length !== text.length) counted.wrong(`WebSocket: ${data.length} of ${text.length}`);
+    }
+    open.close(4_000);
+    const [code] = await once(open, "close");
+    if (code !== 4_000) counted.wrong(`WebSocket: closed with ${code}`);
+    counted.add("exchange talk");
+    counted.add("upgrade talk");
+  }
 }
 
 async function upload(program: Program, origins: SoakOrigins, counted: Counted): Promise<void> {

@@ -1,13 +1,18 @@
-// Origins of the soak, on loopback, with and without TLS: small answers, content of any size, sinks, slow ones, echoes.
+// Origins of the soak, on loopback, with and without TLS, and of HTTP/2 alone: small answers, content of any size, sinks, slow
+// ones, WebSockets that echo.
 import { once } from "node:events";
 import http from "node:http";
+import http2 from "node:http2";
 import https from "node:https";
 import type { AddressInfo, Socket } from "node:net";
+import { WebSocketServer } from "ws";
 import { TestCa } from "../../test/support/certificates.ts";
 
 export interface SoakOrigins {
   readonly plain: number;
   readonly secure: number;
+  /** TLS, and HTTP/2 alone. */
+  readonly modern: number;
   /** PEM of the CA that the one with TLS has its certificate from. */
   readonly roots: string;
   close(): Promise<void>;
@@ -15,8 +20,13 @@ export interface SoakOrigins {
 
 const PIECE = Buffer.alloc(65_536, "sallyport ");
 
+type Answered = http.ServerResponse | http2.Http2ServerResponse;
+
 /** `/bytes/N`: N bytes; `/slow/MS`: an answer after so long; a POST is read to its end; anything else: "ok". */
-function answer(request: http.IncomingMessage, response: http.ServerResponse): void {
+function answer(asked: http.IncomingMessage | http2.Http2ServerRequest, answered: Answered): void {
+  // Those of HTTP/2 have the same methods, and types that know fewer of them.
+  const request = asked as http.IncomingMessage;
+  const response = answered as http.ServerResponse;
   request.on("error", () => {});
   response.on("error", () => {});
   const [, verb, value] = (request.url ?? "").split("/");
@@ -47,13 +57,13 @@ function sendBytes(response: http.ServerResponse, total: number): void {
 /** Names: 127.0.0.1 and localhost. */
 export async function startOrigins(): Promise<SoakOrigins> {
   const ca = new TestCa("Soak CA");
-  const servers = [
-    http.createServer(answer),
-    https.createServer(ca.leaf("localhost", { names: ["localhost", "127.0.0.1"] }), answer),
-  ];
+  const leaf = ca.leaf("localhost", { names: ["localhost", "127.0.0.1"] });
+  const clear = http.createServer({ keepAliveTimeout: 60_000 }, answer);
+  const secured = https.createServer({ ...leaf, keepAliveTimeout: 60_000 }, answer);
+  const servers = [clear, secured, http2.createSecureServer({ ...leaf, allowHTTP1: false }, answer)];
+  for (const server of [clear, secured]) webSocketsOn(server);
   const sockets = new Set<Socket>();
   for (const server of servers) {
-    server.keepAliveTimeout = 60_000;
     server.on("connection", (socket: Socket) => {
       sockets.add(socket);
       socket.on("error", () => {}).on("close", () => sockets.delete(socket));
@@ -61,12 +71,20 @@ export async function startOrigins(): Promise<SoakOrigins> {
     server.listen({ port: 0, host: "127.0.0.1", backlog: 2_048 });
     await once(server, "listening");
   }
-  const [plain, secure] = servers.map((server) => (server.address() as AddressInfo).port) as [number, number];
+  const portOf = (server: (typeof servers)[number]): number => (server.address() as AddressInfo).port;
+  const [plain = 0, secure = 0, modern = 0] = servers.map(portOf);
   return {
-    ...{ plain, secure, roots: ca.cert },
+    ...{ plain, secure, modern, roots: ca.cert },
     close: async () => {
       for (const server of servers) server.close();
       for (const socket of sockets) socket.destroy();
     },
   };
+}
+
+function webSocketsOn(server: http.Server): void {
+  new WebSocketServer({ server }).on("connection", (socket) => {
+    socket.on("error", () => {});
+    socket.on("message", (data, binary) => socket.send(data, { binary }));
+  });
 }
