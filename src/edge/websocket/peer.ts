@@ -73,6 +73,8 @@ export class Peer implements Holder {
   private closing = false;
   private ending = false;
   private closed = false;
+  /** Closes a connection that we ended and that does not go by itself. Stopped when it does: a timer keeps all of this in memory. */
+  private linger: NodeJS.Timeout | undefined;
 
   constructor(options: PeerOptions) {
     const { raw, client, events } = options;
@@ -194,6 +196,7 @@ export class Peer implements Holder {
   private gone(): void {
     if (this.closed) return;
     this.closed = true;
+    clearTimeout(this.linger);
     this.cleanUp();
     this.finished();
     this.events.gone();
@@ -263,12 +266,17 @@ export class Peer implements Holder {
     if (this.ending || this.socket.destroyed) return;
     this.ending = true;
     if (this.flying === 0) this.leave();
-    else setTimeout(() => this.socket.destroy(), LINGER_UNSENT).unref();
+    else this.closeIn(LINGER_UNSENT);
   }
 
   private leave(): void {
     this.socket.end();
-    setTimeout(() => this.socket.destroy(), LINGER).unref();
+    this.closeIn(LINGER);
+  }
+
+  private closeIn(milliseconds: number): void {
+    clearTimeout(this.linger);
+    if (!this.closed) this.linger = setTimeout(() => this.socket.destroy(), milliseconds).unref();
   }
 
   destroy(): void {
