@@ -1,5 +1,6 @@
 // Content rules for what comes in whole units after the head: the messages of a WebSocket connection.
 import type { Exchange } from "../exchange/exchange.ts";
+import { ByteWindow } from "../filters/byte-window.ts";
 import type { TextMatcher } from "../filters/content-plan.ts";
 import { Inspection, type InspectionOptions } from "../filters/inspection.ts";
 import { ContentSide, type Direction } from "./content-side.ts";
@@ -7,11 +8,11 @@ import { ContentSide, type Direction } from "./content-side.ts";
 /** Filters the messages of one direction, in order. */
 export interface MessageFilter {
   /**
-   * Takes one whole message (its data, without compression). Returns what goes on: the same bytes (borrowed from the caller), or a
-   * copy with replacements. Throws ProxyError `content-blocked`, also for a match that began in an earlier message; nothing of this
-   * message may go on then.
+   * Takes one whole message (its data, without compression), a piece at a time: others may have their turn between. Returns what
+   * goes on: the same bytes (borrowed from the caller), or a copy with replacements. Throws ProxyError `content-blocked`, also for
+   * a match that began in an earlier message; nothing of this message may go on then. The next one is taken after it.
    */
-  take(message: Uint8Array): Uint8Array;
+  take(message: Uint8Array): Generator<void, Uint8Array>;
   /** Looks at the data of a ping, a pong or a close frame. Throws ProxyError `content-blocked`; nothing of it is replaced. */
   control(data: Uint8Array): void;
 }
@@ -23,27 +24,41 @@ export function contentMessages(x: Exchange, direction: Direction): MessageFilte
   return new Messages(new ContentSide(x, plan, direction));
 }
 
+/** Bytes that are searched at once: a few milliseconds, whatever they are. */
+const PIECE = 32 * 1024;
+
 /** Each message is a text of its own; what goes on across their borders is looked for beside. */
 class Messages implements MessageFilter {
   readonly #side: ContentSide;
   readonly #longest: number;
+  /** True: replacements are possible. */
+  readonly #edits: boolean;
   /** The end of what came before: as much as a match could begin in. */
   #tail: Buffer = Buffer.alloc(0);
 
   constructor(side: ContentSide) {
     this.#side = side;
     this.#longest = Math.max(...side.rules.body.map((rule) => rule.matcher.longest));
+    this.#edits = side.rules.body.some((rule) => side.actOnBody(rule) === "redact");
   }
 
-  take(message: Uint8Array): Uint8Array {
+  *take(message: Uint8Array): Generator<void, Uint8Array> {
     this.#lookAcross(message);
-    const inspection = inspectionOf(this.#side, "body", null, Number.POSITIVE_INFINITY);
-    inspection.push(message);
+    const inspection = inspectionOf(this.#side, "body", null, PIECE);
+    const edited = this.#edits ? new ByteWindow() : null;
+    const release = (): void => {
+      if (edited === null) inspection.skip();
+      else if (!inspection.holding) inspection.emit((bytes) => edited.append(bytes));
+    };
+    for (let at = 0; at < message.length; at += PIECE) {
+      if (at > 0) yield;
+      inspection.push(message.subarray(at, at + PIECE));
+      release();
+    }
     inspection.end();
-    if (!inspection.changed) return message;
-    const pieces: Buffer[] = [];
-    inspection.emit((bytes) => pieces.push(Buffer.from(bytes)));
-    return Buffer.concat(pieces);
+    if (edited === null || !inspection.changed) return message;
+    release();
+    return edited.slice(0, edited.end);
   }
 
   control(data: Uint8Array): void {
@@ -64,7 +79,7 @@ class Messages implements MessageFilter {
       for (const rule of this.#side.rules.body)
         if (crosses(rule.matcher, text, border) && this.#side.matched(rule, "messages"))
           throw this.#side.blocked(rule, "messages");
-    const whole = message.length > this.#longest ? Buffer.from(message) : text;
+    const whole = message.length > this.#longest ? message : text;
     this.#tail = Buffer.from(whole.subarray(Math.max(0, whole.length - this.#longest)));
   }
 }

@@ -1,9 +1,17 @@
 import { describe, expect, it } from "vitest";
 import type { ProxyError } from "../../src/shared/errors.ts";
-import { contentMessages } from "../../src/stages/content-messages.ts";
+import { contentMessages, type MessageFilter } from "../../src/stages/content-messages.ts";
 import { exchange, type Setup } from "./content-harness.ts";
 
 const KEYWORD = "malicious_pattern";
+
+/** What goes on of the message, after all of its pieces. */
+function taken(filter: MessageFilter | null, message: Buffer): Uint8Array | undefined {
+  const pieces = filter?.take(message);
+  for (let piece = pieces?.next(); piece !== undefined; piece = pieces?.next())
+    if (piece.done === true) return piece.value;
+  return undefined;
+}
 
 /** What went on of each message, until one was blocked. */
 function relay(setup: Setup, messages: string[]) {
@@ -11,7 +19,7 @@ function relay(setup: Setup, messages: string[]) {
   const filter = contentMessages(x, "request");
   const out: string[] = [];
   try {
-    for (const message of messages) out.push(Buffer.from(filter?.take(Buffer.from(message)) ?? message).toString());
+    for (const message of messages) out.push(Buffer.from(taken(filter, Buffer.from(message)) ?? message).toString());
   } catch (error) {
     return { x, out, reason: (error as ProxyError).reason };
   }
@@ -25,7 +33,7 @@ describe("messages", () => {
   it("pass as they are when nothing matches", () => {
     const x = exchange({ rules: [block, redact] });
     const message = Buffer.from("hello");
-    expect(contentMessages(x, "request")?.take(message)).toBe(message);
+    expect(taken(contentMessages(x, "request"), message)).toBe(message);
   });
 
   it("are blocked whole", () => {
@@ -95,12 +103,44 @@ describe("messages", () => {
     expect(x.notes).toEqual(["content-reported:r1:content[0]:request"]);
   });
 
+  it("are taken in pieces, with the same result wherever a match stands", () => {
+    const filter = () => contentMessages(exchange({ rules: [block, redact] }), "request");
+    for (const size of [33 * 1024, 65 * 1024, 100_000, 300_000])
+      for (const at of [0, 32 * 1024 - 5, Math.min(64 * 1024 - 5, size - 20), size - 20]) {
+        const message = Buffer.alloc(size, "x ");
+        message.write(` ${"123-45-6789"} `, at);
+        const expected = message.toString().replace("123-45-6789", "***");
+        expect(Buffer.from(taken(filter(), message) ?? "").toString() === expected).toBe(true);
+        message.write(KEYWORD, at);
+        expect(() => taken(filter(), message)).toThrow(/content/);
+      }
+    const steps = [...(filter()?.take(Buffer.alloc(1024 * 1024, "x ")) ?? [])];
+    expect(steps.length).toBeGreaterThan(20);
+  });
+
+  it("with many replacements hold little more than the message", () => {
+    const filter = contentMessages(exchange({ rules: [{ redact: { text: "aa", with: "bb" } }] }), "request");
+    const before = process.memoryUsage().heapUsed;
+    let peak = before;
+    const pieces = filter?.take(Buffer.alloc(8 * 1024 * 1024, "a"));
+    let out: Uint8Array = Buffer.alloc(0);
+    for (let piece = pieces?.next(); piece !== undefined; piece = pieces?.next()) {
+      peak = Math.max(peak, process.memoryUsage().heapUsed);
+      if (piece.done !== true) continue;
+      out = piece.value;
+      break;
+    }
+    expect(Buffer.from(out).equals(Buffer.alloc(8 * 1024 * 1024, "b"))).toBe(true);
+    // An object for each of four million matches would have more than 200 MiB.
+    expect(peak - before).toBeLessThan(100 * 1024 * 1024);
+  });
+
   it("do not pile up", () => {
     const filter = contentMessages(exchange({ rules: [block, redact] }), "request");
     const message = Buffer.alloc(65536, "x");
     // 4,000 messages are 256 MiB.
     const before = process.memoryUsage().arrayBuffers;
-    for (let i = 0; i < 4000; i++) filter?.take(message);
+    for (let i = 0; i < 4000; i++) taken(filter, message);
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(128 * 1024 * 1024);
   });
 });

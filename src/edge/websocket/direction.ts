@@ -7,8 +7,11 @@ import { contentMessages, type MessageFilter } from "../../stages/content-messag
 
 /** Bytes of a message when the policy sets no limit for the direction; a message is held until it is whole. */
 export const DEFAULT_MESSAGE_LIMIT = 16 * 1024 * 1024;
-/** Bytes of a message however large the policy's limit is: it stands in memory, and is worked on in one go. */
+/** Bytes of a message however large the policy's limit is: it stands in memory. */
 export const LARGEST_MESSAGE = 64 * 1024 * 1024;
+
+/** Bytes that are digested at once: about a millisecond. */
+const PIECE = 512 * 1024;
 
 export class Direction {
   readonly side: "request" | "response";
@@ -20,6 +23,8 @@ export class Direction {
   private readonly searched: number;
   private readonly digest: BodyDigest;
   private messages = 0;
+  /** What of a message is not digested yet. */
+  private undigested: Buffer | null = null;
 
   constructor(x: Exchange, side: "request" | "response") {
     const plan = x.decision?.plan ?? x.policy.defaults;
@@ -33,17 +38,17 @@ export class Direction {
   }
 
   /**
-   * What goes on instead of the message. As for bodies, the digest is of what the client sent and got. Throws a ProxyError
-   * when the message must not go on.
+   * Takes a message, in steps of a few milliseconds; `pass` gets what goes on instead. As for bodies, the digest is of what the
+   * client sent and got. Throws a ProxyError when the message must not go on.
    */
-  take(message: Buffer): Buffer {
+  *take(message: Buffer, pass: (data: Buffer) => void): Generator<void, void> {
     if (message.length > this.limit) throw this.tooLarge();
-    if (this.side === "request") this.count(message);
-    const passed = this.filter === null ? message : bufferOf(this.filter.take(message));
+    if (this.side === "request") yield* this.count(message);
+    const passed = this.filter === null ? message : bufferOf(yield* this.filter.take(message));
     // A filter gives up at what is too long to be searched, where the policy lets that pass: the next message gets a new one.
     if (message.length > this.searched) this.filter = contentMessages(this.exchange, this.side);
-    if (this.side === "response") this.count(passed);
-    return passed;
+    pass(passed);
+    if (this.side === "response") yield* this.count(passed);
   }
 
   /** Looks at the data of a ping, a pong or a close frame. Throws a ProxyError when it must not go on. */
@@ -56,9 +61,19 @@ export class Direction {
     return new ProxyError(reason, `a message has more than ${this.limit} bytes`);
   }
 
-  private count(message: Buffer): void {
+  private *count(message: Buffer): Generator<void, void> {
     this.messages++;
-    this.digest.push(message, false);
+    this.undigested = message;
+    while (this.digestPiece()) yield;
+  }
+
+  /** False: there is no more. */
+  private digestPiece(): boolean {
+    const rest = this.undigested;
+    if (rest === null) return false;
+    this.digest.push(rest.subarray(0, PIECE), false);
+    this.undigested = rest.length > PIECE ? rest.subarray(PIECE) : null;
+    return this.undigested !== null;
   }
 
   /** The sender's close frame came: the direction is complete. */
@@ -69,8 +84,9 @@ export class Direction {
     return this.digest.complete;
   }
 
-  /** Ends the digest. */
+  /** Ends the digest, which has whole messages only. */
   record(): { readonly body: BodyRecord; readonly captured: RecordedBody | null } {
+    while (this.digestPiece());
     const { bytes, sha256, complete, captured } = this.digest;
     return { body: { bytes, sha256, complete, messages: this.messages }, captured };
   }

@@ -53,8 +53,9 @@ export class Peer implements Holder {
   /** null: nothing is read any more. */
   private reader: FrameReader | null;
   private readonly assembly: Assembly;
-  /** Bytes of messages that are not whole. */
+  /** Bytes of messages that are not whole, and of those that wait for their turn. */
   held = 0;
+  private kept = 0;
   private readonly masked: boolean;
   /** Bytes that the reader gets at once: small, so that it cannot give out much more than the other end takes. */
   private readonly piece: number;
@@ -153,11 +154,17 @@ export class Peer implements Holder {
   /** Says what is held now. Of what is read no more nothing is kept. */
   private weigh(): void {
     if (this.deaf && !this.busy) this.reader = null;
-    const held = this.reader === null ? 0 : heldBy(this.reader);
+    const held = this.kept + (this.reader === null ? 0 : heldBy(this.reader));
     const by = held - this.held;
     if (by === 0) return;
     this.held = held;
     this.assembly.changed(this, by);
+  }
+
+  /** So many bytes of what was given out wait for their turn. */
+  keeps(bytes: number): void {
+    this.kept = bytes;
+    this.weigh();
   }
 
   giveUp(): void {

@@ -6,6 +6,7 @@ import type { WebSocketAgreement } from "../../http/web-socket.ts";
 import { asProxyError, ProxyError, type Reason } from "../../shared/errors.ts";
 import type { Assembly } from "./assembly.ts";
 import { Direction } from "./direction.ts";
+import { Inbox, type Steps } from "./inbox.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
 
 /** The part of the house's timer wheel that is needed here. Milliseconds. */
@@ -54,6 +55,7 @@ export class WebSocketRelay {
   private readonly received: Direction;
   private readonly client: Peer;
   private readonly origin: Peer;
+  private readonly inboxes: { readonly [name in Name]: Inbox };
   private readonly deadline: { at: number; stop(): void };
   private readonly began: number;
   private readonly notes: string[] = [];
@@ -65,6 +67,7 @@ export class WebSocketRelay {
     this.options = options;
     this.sent = new Direction(exchange, "request");
     this.received = new Direction(exchange, "response");
+    this.inboxes = { client: this.inbox("client"), origin: this.inbox("origin") };
     this.client = this.peer("client", this.sent);
     this.origin = this.peer("origin", this.received);
     this.began = this.active = wheel.now;
@@ -89,31 +92,48 @@ export class WebSocketRelay {
     });
   }
 
+  /** What comes from an end waits there while a message before it is searched. */
+  private inbox(name: Name): Inbox {
+    return new Inbox({
+      full: () => this.of(name).hold(),
+      empty: () => this.letGoOn(name),
+      holds: (bytes) => this.of(name).keeps(bytes),
+      failed: (error) => this.refuse(asProxyError(error)),
+    });
+  }
+
   private eventsOf(name: Name, direction: Direction): PeerEvents {
-    const guarded = (act: () => void): void => {
-      if (this.over) return;
-      try {
-        act();
-      } catch (error) {
-        this.refuse(asProxyError(error));
-      }
+    const inbox = this.inboxes[name];
+    const inOrder = (bytes: number, act: () => Steps | null): void => {
+      if (!this.over) inbox.add(bytes, act);
     };
+    const soon = (act: () => void): void =>
+      inOrder(0, () => {
+        act();
+        return null;
+      });
     return {
-      message: (data, binary) => guarded(() => this.pass(name, (to) => to.send(direction.take(data), binary))),
-      ping: (data) => guarded(() => this.control(name, direction, data, (to) => to.ping(data))),
-      pong: (data) => guarded(() => this.control(name, direction, data, (to) => to.pong(data))),
-      closeFrame: (code, reason) => guarded(() => this.closeFrame(name, direction, code, reason)),
-      invalid: (code, detail) => guarded(() => this.invalid(name, direction, code, detail)),
-      tooMuch: () => guarded(() => this.refuse(new ProxyError("busy", "unfinished messages fill the memory"))),
-      ended: () => guarded(() => this.ended(name, direction)),
+      message: (data, binary) =>
+        inOrder(data.length, () => direction.take(data, (passed) => this.pass(name, (to) => to.send(passed, binary)))),
+      ping: (data) => soon(() => this.control(name, direction, data, (to) => to.ping(data))),
+      pong: (data) => soon(() => this.control(name, direction, data, (to) => to.pong(data))),
+      closeFrame: (code, reason) => soon(() => this.closeFrame(name, direction, code, reason)),
+      invalid: (code, detail) => soon(() => this.invalid(name, direction, code, detail)),
+      tooMuch: () => this.refuse(new ProxyError("busy", "unfinished messages fill the memory")),
+      ended: () => soon(() => this.ended(name, direction)),
       active: () => {
         this.active = this.options.wheel.now;
       },
-      drained: () => this.other(name).release(),
+      drained: () => this.letGoOn(this.nameOfOther(name)),
       gone: () => {
         if (this.client.isClosed && this.origin.isClosed) this.options.gone();
       },
     };
+  }
+
+  /** Lets an end give out more, once its messages were dealt with and the other end has room. */
+  private letGoOn(name: Name): void {
+    if (!this.inboxes[name].busy && !this.other(name).full) this.of(name).release();
   }
 
   private of(name: Name): Peer {
@@ -181,6 +201,8 @@ export class WebSocketRelay {
     if (this.over) return;
     this.over = true;
     this.deadline.stop();
+    this.inboxes.client.clear();
+    this.inboxes.origin.clear();
     this.client.end();
     this.origin.end();
     const { sent, received, notes } = this;
@@ -190,6 +212,8 @@ export class WebSocketRelay {
   expire(): void {
     const { wheel, idle, total } = this.options;
     this.deadline.at = wheel.now + CHECK;
+    // Who waits for us is not silent.
+    if (this.inboxes.client.busy || this.inboxes.origin.busy) this.active = wheel.now;
     const silent = wheel.now - this.active;
     if (wheel.now - this.began > total)
       return this.refuse(new ProxyError("tunnel-limit", "longer than the rule's total time"));

@@ -1,5 +1,6 @@
 // The relay of a WebSocket by itself: bad frames, any cut of the bytes, closings, limits, backpressure.
 import { createHash, randomBytes } from "node:crypto";
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as wait } from "node:timers/promises";
 import zlib from "node:zlib";
 import fc from "fast-check";
@@ -657,6 +658,108 @@ describe("a slow reader", () => {
       got += chunk.length;
     });
     await expect.poll(() => got).toBeGreaterThan(count * 4 * MIB);
+  });
+});
+
+// ---- long searches ----------------------------------------------------------------------------------------------------------
+
+describe("a message that takes long to search", () => {
+  const SECRETS = Array.from({ length: 5 }, (_, i) => ({ name: `s${i}`, value: `a-secret-of-the-house-${i}` }));
+  const RULES = { rules: [{ block: { secrets: true, on: "both" } }], secrets: SECRETS };
+  /** Nothing but escapes, which are the dearest, and never the same piece twice. */
+  const hostile = (bytes: number): Buffer => {
+    const unit = Buffer.from("\\u0025\\u0032%255cu0061&amp;#97;=\r\n");
+    const text = Buffer.alloc(bytes, unit);
+    for (let at = 0; at + 8 < bytes; at += 30_011) text.write(String(at), at);
+    return text;
+  };
+
+  test("holds nobody else up; what comes after it waits, in order", async () => {
+    const { client, origin, record } = await rig(RULES);
+    const other = await rig();
+    const message = hostile(16 * MIB);
+    const frames = [
+      masked(BINARY, message),
+      masked(PING, "p"),
+      masked(TEXT, "after"),
+      masked(CLOSE, closePayload(1000)),
+    ];
+    const arrived = (): boolean => origin.bytes.length >= message.length;
+    const began = performance.now();
+    client.socket.write(Buffer.concat(frames));
+    let slowest = 0;
+    let answers = 0;
+    for (; !arrived() && performance.now() - began < 60_000; answers++) {
+      const asked = performance.now();
+      other.client.socket.write(masked(TEXT, "?"));
+      await expect.poll(() => other.origin.bytes.length, { interval: 1 }).toBe((answers + 1) * 7);
+      slowest = Math.max(slowest, performance.now() - asked);
+    }
+    const took = performance.now() - began;
+    const there = await origin.until(isClosed);
+    expect(there.map((f) => f.opcode)).toEqual([BINARY, PING, TEXT, CLOSE]);
+    expect(there[0]?.payload.equals(message)).toBe(true);
+    origin.socket.write(frame(CLOSE, closePayload(1000)));
+    expect(await record()).toMatchObject({
+      reason: null,
+      sent: { messages: 2, bytes: message.length + 5, sha256: sha256(message, "after"), complete: true },
+    });
+    expect(answers).toBeGreaterThan(10);
+    expect(slowest).toBeLessThan(500);
+    expect(took).toBeGreaterThan(slowest * 2);
+  });
+
+  test.each(["the client resets", "the origin resets", "the house drains", "the house ends"])(
+    "ends well when %s: one record, and the digest is of whole messages",
+    async (how) => {
+      const { client, origin, record, open, sink } = await rig(RULES);
+      const message = hostile(16 * MIB);
+      client.socket.write(masked(TEXT, "first"));
+      await origin.until((frames) => frames.length === 1);
+      client.socket.write(Buffer.concat([masked(BINARY, message), masked(PING, "p")]));
+      await expect.poll(() => client.socket.writableLength, { interval: 1 }).toBe(0);
+      const loop = monitorEventLoopDelay({ resolution: 1 });
+      loop.enable();
+      if (how === "the client resets") client.socket.resetAndDestroy();
+      else if (how === "the origin resets") origin.socket.resetAndDestroy();
+      else for (const relay of [...open]) how === "the house drains" ? relay.drain() : relay.destroy();
+      const got = await record();
+      loop.disable();
+      // A message that had come whole before its sender went is still passed on.
+      if (how !== "the client resets") expect(origin.bytes.length).toBeLessThan(MIB);
+      expect(got.sent?.messages).toBeLessThanOrEqual(2);
+      const counted = got.sent?.messages === 2 ? sha256("first", message) : sha256("first");
+      expect(got.sent?.sha256).toBe(counted);
+      expect(loop.max / 1e6).toBeLessThan(500);
+      for (const far of [client, origin]) far.socket.destroy();
+      await expect.poll(() => open.size).toBe(0);
+      await wait(100);
+      expect(sink.records).toHaveLength(1);
+    },
+  );
+
+  test("counts among what the house holds", async () => {
+    const assembly = new Assembly(10 * MIB);
+    const all = await Promise.all(Array.from({ length: 6 }, () => rig({ ...RULES, assembly })));
+    for (const { client } of all) client.socket.write(masked(BINARY, hostile(4 * MIB)));
+    const refused = (): Rig[] => all.filter(({ sink }) => sink.records[0]?.reason === "busy");
+    const passed = (): Rig[] => all.filter(({ origin }) => origin.bytes.length > 4 * MIB);
+    await expect.poll(() => refused().length + passed().length, { timeout: 60_000 }).toBe(6);
+    expect(refused().length).toBeGreaterThan(0);
+    expect(passed().length).toBeGreaterThan(0);
+  });
+
+  test("and many short ones in one piece are dealt with in turns, in order", async () => {
+    const { client, origin } = await rig(RULES);
+    const count = 20_000;
+    const loop = monitorEventLoopDelay({ resolution: 1 });
+    loop.enable();
+    const sent = Buffer.concat(Array.from({ length: count }, (_, i) => masked(TEXT, String(i))));
+    client.socket.write(sent);
+    await expect.poll(() => origin.bytes.length, { timeout: 60_000 }).toBe(sent.length);
+    loop.disable();
+    expect(origin.frames.map((f) => f.payload.toString())).toEqual(Array.from({ length: count }, (_, i) => String(i)));
+    expect(loop.max / 1e6).toBeLessThan(500);
   });
 });
 
