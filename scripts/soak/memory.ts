@@ -1,20 +1,30 @@
 // What bodies and connections cost in memory: how far the resident set of the program grows over what it was when it had
 // served a little of everything.
+import { once } from "node:events";
 import { setTimeout as wait } from "node:timers/promises";
-import { connectTo, securedTo } from "./client.ts";
+import { createGzip } from "node:zlib";
+import { askOver, connectTo, securedTo, sessionTo } from "./client.ts";
 import { type SoakOrigins, startOrigins } from "./origins.ts";
 import { aProgram, OPEN, type Program } from "./program.ts";
 
 const MIB = 1024 * 1024;
 const PIECE = Buffer.alloc(262_144, "upload ");
 
+/** Within so many milliseconds all bombs are refused. */
+const BOMBS_MS = 10_000;
+
 export interface MemorySizes {
   /** Bytes. */
   readonly down: number;
   readonly up: number;
+  /** Down over HTTP/2, and up. */
+  readonly second: number;
   readonly slow: number;
   readonly uploads: number;
   readonly uploadsAtOnce: number;
+  /** What each bomb becomes. */
+  readonly bombs: number;
+  readonly bombsAtOnce: number;
   readonly idle: number;
 }
 
@@ -22,9 +32,12 @@ export interface MemorySizes {
 export const FULL: MemorySizes = {
   down: 1024 * MIB,
   up: 256 * MIB,
+  second: 256 * MIB,
   slow: 300 * MIB,
   uploads: 8 * MIB,
   uploadsAtOnce: 200,
+  bombs: 1024 * MIB,
+  bombsAtOnce: 20,
   idle: 2_000,
 };
 
@@ -40,7 +53,9 @@ export async function measureMemory(sizes: MemorySizes): Promise<MemoryFigure[]>
   const origins = await startOrigins();
   const figures: MemoryFigure[] = [];
   const measure = async (what: string, limit: number, work: (program: Program) => Promise<number>): Promise<void> => {
-    const program = await aProgram({ policy: `server: { connections-per-client: 10000 }\n${OPEN}` }, origins.roots);
+    const searched = `rules: [{ id: searched, allow: ["http://127.0.0.1:${origins.plain}/up"], content: [{ block: secrets }] }]`;
+    const policy = `server: { connections-per-client: 10000 }\n${OPEN}${what.includes("bombs") ? searched : ""}\n`;
+    const program = await aProgram({ policy }, origins.roots);
     try {
       await program.start();
       await warmUp(program, origins);
@@ -54,6 +69,9 @@ export async function measureMemory(sizes: MemorySizes): Promise<MemoryFigure[]>
     await measure(`${text(sizes.down)} down and ${text(sizes.up)} up, intercepted`, 128 * MIB, (program) =>
       growth(program, () => transfer(program, origins, sizes)),
     );
+    await measure(`${text(sizes.second)} down and up over HTTP/2`, 128 * MIB, (program) =>
+      growth(program, () => transferOverSecond(program, origins, sizes.second)),
+    );
     await measure(`${text(sizes.slow)} to a slow reader`, 64 * MIB, (program) =>
       growth(program, () => slowReader(program, origins, sizes.slow)),
     );
@@ -61,6 +79,10 @@ export async function measureMemory(sizes: MemorySizes): Promise<MemoryFigure[]>
       `${sizes.uploadsAtOnce} uploads of ${text(sizes.uploads)} at once (all of the program)`,
       512 * MIB,
       (p) => uploads(p, origins, sizes),
+    );
+    const bomb = await gzipOf(sizes.bombs);
+    await measure(`${sizes.bombsAtOnce} bombs at once that become ${text(sizes.bombs)} each`, 192 * MIB, (program) =>
+      growth(program, () => bombs(program, origins, bomb, sizes.bombsAtOnce)),
     );
     await measure(`${sizes.idle} idle connections, each`, 100 * 1024, (program) => idle(program, origins, sizes.idle));
   } finally {
@@ -109,6 +131,51 @@ async function transfer(program: Program, origins: SoakOrigins, sizes: MemorySiz
   const up = await client.upload(post(host, sizes.up, true), sizes.up, PIECE);
   if (up.status !== 200) throw new Error(`the upload was answered ${up.status}`);
   client.destroy();
+}
+
+async function transferOverSecond(program: Program, origins: SoakOrigins, bytes: number): Promise<void> {
+  const session = await sessionTo(program.port, `127.0.0.1:${origins.modern}`, program.ca);
+  const down = await askOver(session, `/bytes/${bytes}`);
+  if (down.bytes !== bytes) throw new Error(`${down.bytes} bytes came over HTTP/2`);
+  const stream = session.request({ ":method": "POST", ":path": "/up" });
+  for (let left = bytes; left > 0; left -= PIECE.length)
+    if (!stream.write(PIECE.subarray(0, left))) await once(stream, "drain");
+  stream.end();
+  let taken = "";
+  stream.setEncoding("latin1").on("data", (text: string) => {
+    taken += text;
+  });
+  await once(stream, "end");
+  if (Number(taken) !== bytes) throw new Error(`the origin took ${taken} bytes over HTTP/2`);
+  session.destroy();
+}
+
+/** So many zeros, packed. */
+async function gzipOf(bytes: number): Promise<Buffer> {
+  const zeros = Buffer.alloc(MIB);
+  const gzip = createGzip({ level: 9 });
+  const pieces: Buffer[] = [];
+  gzip.on("data", (b: Buffer) => pieces.push(b));
+  for (let left = bytes; left > 0; left -= MIB) if (!gzip.write(zeros)) await once(gzip, "drain");
+  gzip.end();
+  await once(gzip, "end");
+  return Buffer.concat(pieces);
+}
+
+/** Uploads for a rule that looks into them: each is refused, and soon. */
+async function bombs(program: Program, origins: SoakOrigins, bomb: Buffer, count: number): Promise<void> {
+  const host = `127.0.0.1:${origins.plain}`;
+  const head = post(host, bomb.length, false).replace(/\r\n$/, "Content-Encoding: gzip\r\n\r\n");
+  const began = performance.now();
+  const one = async (): Promise<void> => {
+    const client = await connectTo(program.port);
+    const { status } = await client.ask(head, bomb);
+    if (status !== 403) throw new Error(`a bomb was answered ${status}`);
+    client.destroy();
+  };
+  await Promise.all(Array.from({ length: count }, one));
+  const took = performance.now() - began;
+  if (took > BOMBS_MS) throw new Error(`the bombs took ${Math.round(took)} ms`);
 }
 
 async function slowReader(program: Program, origins: SoakOrigins, bytes: number): Promise<void> {

@@ -8,12 +8,15 @@ test("bodies pass through, they do not pile up", async () => {
   const figures = await measureMemory({
     down: 64 * MIB,
     up: 64 * MIB,
+    second: 64 * MIB,
     slow: 64 * MIB,
     uploads: 2 * MIB,
     uploadsAtOnce: 50,
+    bombs: 256 * MIB,
+    bombsAtOnce: 5,
     idle: 200,
   });
-  expect(figures).toHaveLength(4);
+  expect(figures).toHaveLength(6);
   for (const { what, grown, limit } of figures)
     expect({ what, tooMuch: grown >= limit }).toEqual({ what, tooMuch: false });
   // Were the 64 MiB kept, it would be at least so much.
