@@ -43,7 +43,7 @@ interface Where {
   readonly path: string | null;
 }
 
-/** A CONNECT, whatever came of it: refused, intercepted (recorded when it closes) or tunnelled blindly. */
+/** A CONNECT, whatever came of it: refused or intercepted (recorded before it is answered), or tunnelled blindly (when it ends). */
 export const connectRecord = (f: RecordFacts & { readonly authority: Authority }): AuditRecord => {
   const { host, port } = f.authority;
   return record("connect", f, { method: "CONNECT", scheme: null, host, port, path: null });

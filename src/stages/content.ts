@@ -21,7 +21,7 @@ import type { ResponseHead } from "../http/messages.ts";
 import { CodedStep } from "./content-coded-step.ts";
 import { inspectionOf } from "./content-messages.ts";
 import { PlainStep, type StepJob } from "./content-plain-step.ts";
-import { ContentSide } from "./content-side.ts";
+import { ContentSide, signatureOf } from "./content-side.ts";
 import { TrailersStep } from "./content-trailers-step.ts";
 
 export interface ContentStageOptions {
@@ -203,9 +203,13 @@ function scanPhrase(side: ContentSide, { phrase }: ResponseHead): void {
     if (matchesText(rule, phrase, false) && side.matched(rule, "status line")) throw side.blocked(rule, "status line");
 }
 
-/** A response that will be inspected must come whole and in a coding that can be undone (RFC 9110 sections 12.5.3, 14.2). */
+/**
+ * A response that will be inspected must come whole and in a coding that can be undone (RFC 9110 sections 12.5.3, 14.2). What is signed
+ * is asked for as it is, since signatures cover these fields too: a response that cannot be read is judged when it comes.
+ */
 function askForReadable(x: Exchange, decoders: Decoders): void {
   const fields = x.forward.fields;
+  if (signatureOf(fields, x.forward.path) !== null) return;
   if (removeField(fields, "range") > 0) x.note("range-removed");
   removeField(fields, "if-range");
   const accepted = allValues(fields, "accept-encoding");

@@ -43,6 +43,21 @@ const sendResponse = (setup: Setup, fields: string[], chunks: readonly Uint8Arra
   }));
 };
 
+/** Ways in which a request is signed: fields, path. */
+const signed: [string, string[], string][] = [
+  ["SigV4", ["Authorization", "AWS4-HMAC-SHA256 Credential=x"], "/"],
+  ["SigV4 payload digest", ["x-amz-content-sha256", "abc"], "/"],
+  ["SigV4 in the query", [], "/?X-Amz-Signature=1"],
+  ["HTTP signatures", ["Signature-Input", "s=()"], "/"],
+  ["a content digest", ["Content-Digest", "sha-256=:x:"], "/"],
+  ["SigV2", ["Authorization", "AWS AKID:c2ln"], "/"],
+  ["draft-cavage", ["Authorization", 'Signature keyId="a",signature="b"'], "/"],
+  ["OAuth 1.0", ["Authorization", 'OAuth realm="a", oauth_signature="b"'], "/"],
+  ["Azure's Shared Key", ["Authorization", "SharedKey account:c2ln"], "/"],
+  ["Google's signature", ["Authorization", "GOOG4-RSA-SHA256 Credential=a"], "/"],
+  ["Google's signature in the query", [], "/?x=1&X-Goog-Signature=1"],
+];
+
 describe("requests are decided by their head before anything is dialled", () => {
   const cases: [string, Setup, boolean][] = [
     ["a keyword in the query", { rules: [block], path: `/a?x=${KEYWORD}` }, true],
@@ -138,19 +153,6 @@ describe("requests are decided by their head before anything is dialled", () => 
     expect(x.received.path).toContain("123-45-6789");
   });
 
-  const signed: [string, string[], string][] = [
-    ["SigV4", ["Authorization", "AWS4-HMAC-SHA256 Credential=x"], "/"],
-    ["SigV4 payload digest", ["x-amz-content-sha256", "abc"], "/"],
-    ["SigV4 in the query", [], "/?X-Amz-Signature=1"],
-    ["HTTP signatures", ["Signature-Input", "s=()"], "/"],
-    ["a content digest", ["Content-Digest", "sha-256=:x:"], "/"],
-    ["SigV2", ["Authorization", "AWS AKID:c2ln"], "/"],
-    ["draft-cavage", ["Authorization", 'Signature keyId="a",signature="b"'], "/"],
-    ["OAuth 1.0", ["Authorization", 'OAuth realm="a", oauth_signature="b"'], "/"],
-    ["Azure's Shared Key", ["Authorization", "SharedKey account:c2ln"], "/"],
-    ["Google's signature", ["Authorization", "GOOG4-RSA-SHA256 Credential=a"], "/"],
-    ["Google's signature in the query", [], "/?x=1&X-Goog-Signature=1"],
-  ];
   it.each(signed)("refuses to change a request with %s", async (_, fields, path) => {
     const head = refusal(() => request({ rules: [redact], path, fields: [...fields, "x", "123-45-6789"] }));
     expect(head.message).toMatch(/must not be changed/);
@@ -211,6 +213,14 @@ describe("responses", () => {
     expect(x.forward.fields).toEqual(["Accept-Encoding", "gzip, br"]);
     const y = request({ rules: [{ block: { text: "x", on: "request" } }], fields: ["Range", "bytes=0-"], length: 0 });
     expect(y.forward.fields).toEqual(["Range", "bytes=0-"]);
+  });
+
+  it.each(signed)("are asked for as they were where the request has %s, since it is signed", (_, fields, path) => {
+    const asked = [...fields, "Accept-Encoding", "gzip, dcb", "Range", "bytes=0-9", "If-Range", "x"];
+    const x = request({ rules: [block], fields: asked, path, length: 0 });
+    expect(x.forward.fields).toEqual(asked);
+    const part = refusal(() => stage.responseStep?.(x, responseHead([], 206)));
+    expect([part.reason, part.message]).toEqual(["content-blocked", expect.stringContaining("206")]);
   });
 
   it("are decided by the words beside their status", () => {
