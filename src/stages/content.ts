@@ -29,10 +29,19 @@ export interface ContentStageOptions {
 }
 
 /** What is said about bytes that may have been changed (RFC 9110 section 8.8.3, RFC 9530, RFC 3230, RFC 9421). */
-const ABOUT_BYTES = ["digest", "content-md5", "repr-digest", "content-digest", "x-goog-hash", "x-ms-blob-content-md5"];
+const ABOUT_BYTES = [
+  "digest",
+  "content-md5",
+  "repr-digest",
+  "content-digest",
+  "x-goog-hash",
+  "x-ms-blob-content-md5",
+  "x-ms-content-crc64",
+  "docker-content-digest",
+];
 const ABOUT_RESPONSE_BYTES = [...ABOUT_BYTES, "etag", "accept-ranges", "signature", "signature-input"];
-/** Each checksum that S3 knows has a field of its own. */
-const CHECKSUM = /^x-amz-checksum-/i;
+/** Each checksum that S3 knows has a field of its own, and so has each of stores of artifacts. */
+const CHECKSUM = /^x-(?:amz-)?checksum-/i;
 /** gRPC-Web for browsers that read text alone: the whole content is in base64. */
 const GRPC_IN_BASE64 = /^\s*application\/grpc-web-text(?:[+;\s]|$)/i;
 /** Calls and messages of these protocols are compressed one by one, inside the content. */
