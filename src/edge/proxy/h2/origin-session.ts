@@ -8,6 +8,7 @@ import type { Deadline, TimerWheel } from "../timers.ts";
 import { requestHeaders } from "./fields.ts";
 import { type Again, H2OriginStream, type StreamHome } from "./origin-stream.ts";
 import { clientOptions, MAX_STREAMS, MOST_UNSENT, SESSION_WINDOW } from "./settings.ts";
+import { letGoOfSession } from "./stream-events.ts";
 
 /** Milliseconds: between looks; without streams before it is closed; of silence before a PING; for its answer. */
 const POLL = 1_000;
@@ -214,6 +215,7 @@ export class H2OriginSession implements StreamHome {
     this.deadline.stop();
     this.owner.sessionClosed(this);
     this.settle(false);
+    setImmediate(letGoOfSession, this.session);
   }
 }
 

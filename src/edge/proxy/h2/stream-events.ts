@@ -1,7 +1,7 @@
 // From the events of an HTTP/2 stream to the side of the exchange that it belongs to. Functions are shared by all streams,
 // and a stream that is over lets go of its side: node:http2 keeps the object of a stream until the next full garbage
 // collection, and all that hangs on it as well.
-import type { Http2Stream } from "node:http2";
+import type { Http2Session, Http2Stream } from "node:http2";
 import { Readable } from "node:stream";
 
 const SIDE = Symbol("side");
@@ -27,6 +27,14 @@ export function bind(stream: Http2Stream, side: Guarded): void {
 /** After the last event. */
 export function letGo(stream: Http2Stream): void {
   (stream as Http2Stream & Bound)[SIDE] = null;
+}
+
+/**
+ * After the last event of a session. node:http2 keeps one whose SETTINGS nobody acknowledged, and all that hangs on it, as long as
+ * anything there holds its handle; and an error does that was made inside one of its events (V8 keeps `this` of each call).
+ */
+export function letGoOfSession(session: Http2Session): void {
+  session.removeAllListeners().on("error", ignore);
 }
 
 function ignore(): void {}
