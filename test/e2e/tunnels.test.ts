@@ -2,6 +2,7 @@
 // counted, limited and recorded.
 import net from "node:net";
 import { setTimeout as wait } from "node:timers/promises";
+import tls from "node:tls";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type OriginScript, origins, type RawOrigin, startRawOrigin } from "../support/origin.ts";
 import { pause } from "../support/pause.ts";
@@ -30,7 +31,7 @@ beforeAll(async () => {
 defaults: { action: deny }
 network: { allow: [127.0.0.0/8] }
 rules:
-  - { id: pinned, allow: ["pin.test:${secure}", "127.0.0.1:${secure}"], tunnel: { reason: pins } }
+  - { id: pinned, allow: ["pin.test:${secure}", "pin.test:${greeter.port}", "127.0.0.1:${secure}"], tunnel: { reason: pins } }
   - { id: small, allow: ["small.test:${secure}", "small.test:${greeter.port}"], tunnel: { reason: small, bytes-out: 1000B, without-sni: allow } }
   - { id: inwards, allow: ["in.test:${secure}"], tunnel: { reason: in, bytes-in: 5000B } }
   - { id: brief, allow: ["brief.test:${secure}"], tunnel: { reason: brief, total: 3s } }
@@ -86,6 +87,19 @@ describe("a blind tunnel", () => {
     const good = await secured(await scene.connect(`127.0.0.1:${scene.secure.port}`), "pin.test");
     good.destroy();
     await expect(secured(await scene.connect(`127.0.0.1:${scene.secure.port}`), "o.test")).rejects.toThrow();
+  });
+
+  test("what the server says before the ClientHello is there waits for it, and is not lost", async () => {
+    const outer = await scene.connect(`pin.test:${greeter.port}`, scene.newAddress());
+    await pause(200);
+    outer.take();
+    const { near, far } = await pair();
+    far.on("data", (b: Buffer) => outer.send(b));
+    tls.connect({ socket: near, servername: "pin.test", rejectUnauthorized: false }).on("error", () => {});
+    const text = await outer.until((received) => received.length > 100);
+    expect(text.slice(0, 20)).toBe("SSH-2.0-greeter\r\n\x16\x03\x01".slice(0, 20));
+    near.destroy();
+    outer.destroy();
   });
 
   test("a ClientHello in many pieces is put together (B10)", async () => {

@@ -1,15 +1,20 @@
 // Joins two raw connections: bytes pass unseen in both directions, counted and limited (RFC 9110 section 3.7, "tunnel").
 // Used for blind tunnels and for what follows a 101.
 import { createHash, type Hash } from "node:crypto";
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { BodyRecord } from "../../audit/record.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Reason } from "../../shared/errors.ts";
+import { borrowReads } from "./borrowed-reads.ts";
 import { breakOff, endedInOrder, isPlainTcp } from "./ending.ts";
 import type { Deadline, TimerWheel } from "./timers.ts";
+import { giveBackAfter, takeBuffer } from "./tunnel-buffers.ts";
 
 /** While the house drains, silence of so many milliseconds is the end. */
 const QUIET = 1_000;
+/** A direction that has had so many bytes is worth a buffer of its own, from which nothing is copied. */
+const MUCH = 262_144;
 
 export interface BlindLimits {
   readonly bytesOut: number;
@@ -34,31 +39,81 @@ export interface BlindOptions {
   readonly limits: BlindLimits;
   /** True: digest both directions. A blind tunnel does not: its bytes are ciphertext. */
   readonly digest: boolean;
-  /** True: the origin's chunks lie in a buffer of this connection's own, so that they need no copy. */
-  readonly ownBuffer: boolean;
+  /** What comes over plain TCP may be read past `read`; `guarded`: what the client sends not before `unguard`. */
+  readonly unseen: "both" | "guarded" | "none";
   readonly done: (end: BlindEnd) => void;
 }
 
-class Count {
+/** One direction. */
+class Way {
+  readonly from: RawConnection;
+  readonly to: RawConnection;
+  /** Bytes that may pass, and the setting that says so. */
+  readonly most: number;
+  readonly limit: string;
   bytes = 0;
   ended = false;
+  /** Chunks that come through `read` are borrowed. */
+  private readonly borrowed: boolean;
   private readonly hash: Hash | null;
-  constructor(digest: boolean) {
-    this.hash = digest ? createHash("sha256") : null;
+  private waiting = false;
+  private readonly canOwn: boolean;
+  /** Nobody else looks at what comes, and it has no buffer yet. */
+  mayOwn: boolean;
+
+  constructor(o: BlindOptions, out: boolean) {
+    this.from = out ? o.client : o.origin;
+    this.to = out ? o.origin : o.client;
+    this.most = out ? o.limits.bytesOut : o.limits.bytesIn;
+    this.limit = out ? "bytes-out" : "bytes-in";
+    this.borrowed = !out;
+    this.hash = o.digest ? createHash("sha256") : null;
+    // HTTP/2 may keep what it was given for longer than it says.
+    this.canOwn = isPlainTcp(this.from.socket) && this.to.socket instanceof Socket;
+    this.mayOwn = o.unseen === "both" || (o.unseen === "guarded" && !out);
   }
-  add(chunk: Uint8Array): void {
+
+  /** `own`: the chunk lies in the direction's own buffer. False: no more until `from` is resumed. */
+  pass(chunk: Uint8Array, own: boolean): boolean {
     this.bytes += chunk.length;
     this.hash?.update(chunk);
+    const { socket } = this.to;
+    if (!own) return socket.write(this.borrowed ? Buffer.from(chunk) : chunk);
+    // It is the only read buffer: nothing is read until the kernel has taken all of it.
+    socket.write(chunk, this.taken);
+    this.waiting = socket.writableLength > 0;
+    return !this.waiting;
   }
-  record(complete: boolean): BodyRecord {
-    return { bytes: this.bytes, sha256: this.hash?.digest("hex") ?? "", complete };
+
+  private readonly taken = (): void => {
+    if (!this.waiting) return;
+    this.waiting = false;
+    if (!this.from.socket.destroyed) this.from.socket.resume();
+  };
+
+  /** A short tunnel, or one that is silent for days, has no buffer of its own. */
+  get worthOwn(): boolean {
+    return this.mayOwn && this.canOwn && this.bytes >= MUCH && this.from.socket.readableLength === 0;
+  }
+
+  /** From now on what comes is read into a buffer of its own. `take` returns false when it wants no more. */
+  readOwn(take: (chunk: Uint8Array) => boolean): void {
+    const { socket } = this.from;
+    this.mayOwn = false;
+    const buffer = takeBuffer();
+    const read = (n: number, b: Buffer): boolean => take(n === b.length ? b : b.subarray(0, n));
+    if (borrowReads(socket, read, buffer) !== null) giveBackAfter(buffer, [socket, this.to.socket]);
+  }
+
+  record(): BodyRecord {
+    return { bytes: this.bytes, sha256: this.hash?.digest("hex") ?? "", complete: this.ended };
   }
 }
 
 export class BlindRelay {
   private readonly options: BlindOptions;
-  private readonly sent: Count;
-  private readonly received: Count;
+  private readonly sent: Way;
+  private readonly received: Way;
   private readonly deadline: Deadline;
   private readonly began: number;
   private active: number;
@@ -67,13 +122,12 @@ export class BlindRelay {
 
   constructor(options: BlindOptions) {
     this.options = options;
-    this.sent = new Count(options.digest);
-    this.received = new Count(options.digest);
+    this.sent = new Way(options, true);
+    this.received = new Way(options, false);
     this.began = this.active = options.wheel.now;
     this.deadline = options.wheel.start(this, 1_000);
-    const { client, origin } = options;
-    this.watch(client.socket, this.sent, origin.socket, "client-gone");
-    this.watch(origin.socket, this.received, client.socket, "origin-incomplete");
+    this.watch(this.sent, "client-gone");
+    this.watch(this.received, "origin-incomplete");
     // When the owner has its relay: `done` may follow at once.
     queueMicrotask(() => this.begin());
   }
@@ -82,60 +136,39 @@ export class BlindRelay {
     const { client, origin } = this.options;
     if (client.socket.destroyed) return this.finish("client-gone", null);
     if (origin.socket.destroyed) return this.finish("origin-incomplete", null);
-    if (client.rest.length > 0) this.toOrigin(client.rest);
-    if (origin.rest.length > 0) this.toClient(origin.rest);
+    for (const way of [this.sent, this.received]) if (way.from.rest.length > 0) this.pass(way, way.from.rest, false);
     if (this.over) return;
-    client.read((chunk) => this.toOrigin(chunk));
-    origin.read((chunk) => this.toClient(chunk));
+    for (const way of [this.sent, this.received]) way.from.read((chunk) => this.pass(way, chunk, false));
   }
 
-  private watch(socket: Duplex, count: Count, other: Duplex, broken: Reason): void {
+  private watch(way: Way, broken: Reason): void {
+    const { socket } = way.from;
+    const other = way.to.socket;
     socket.on("end", () => {
       endedInOrder(socket, () => {
-        count.ended = true;
+        way.ended = true;
         if (this.sent.ended && this.received.ended) this.finish(null, null);
         else if (!other.destroyed) other.end();
       });
     });
     socket.on("error", () => this.finish(broken, "the connection broke"));
     socket.on("close", () => {
-      const orderly = count.ended || (this.sent.ended && this.received.ended);
+      const orderly = way.ended || (this.sent.ended && this.received.ended);
       this.finish(orderly ? null : broken, null);
     });
     socket.on("drain", () => other.resume());
   }
 
-  private toOrigin(chunk: Uint8Array): boolean {
+  private pass(way: Way, chunk: Uint8Array, own: boolean): boolean {
     if (this.over) return false;
     this.active = this.options.wheel.now;
-    const { limits, origin } = this.options;
-    if (this.sent.bytes + chunk.length > limits.bytesOut) return this.limit("bytes-out");
-    this.sent.add(chunk);
-    return origin.socket.write(chunk);
-  }
-
-  private toClient(chunk: Uint8Array): boolean {
-    if (this.over) return false;
-    this.active = this.options.wheel.now;
-    const { limits, client, ownBuffer } = this.options;
-    if (this.received.bytes + chunk.length > limits.bytesIn) return this.limit("bytes-in");
-    this.received.add(chunk);
-    if (!ownBuffer) return client.socket.write(Buffer.from(chunk));
-    // The chunk lies in the only read buffer: nothing is read until the kernel has taken all of it.
-    client.socket.write(chunk, this.taken);
-    this.waiting = client.socket.writableLength > 0;
-    return !this.waiting;
-  }
-  private waiting = false;
-  private readonly taken = (): void => {
-    if (!this.waiting || this.over) return;
-    this.waiting = false;
-    this.options.origin.socket.resume();
-  };
-
-  private limit(which: string): false {
-    this.finish("tunnel-limit", `more than the rule's ${which}`);
-    return false;
+    if (way.bytes + chunk.length > way.most) {
+      this.finish("tunnel-limit", `more than the rule's ${way.limit}`);
+      return false;
+    }
+    const room = way.pass(chunk, own);
+    if (way.worthOwn) way.readOwn((next) => this.pass(way, next, true));
+    return room;
   }
 
   expire(): void {
@@ -154,6 +187,11 @@ export class BlindRelay {
     this.finish("shutting-down", null);
   }
 
+  /** Nobody looks at what the client sends any more. */
+  unguard(): void {
+    this.sent.mayOwn = true;
+  }
+
   /** Something in it must not pass: both ends are broken off. */
   refuse(reason: Reason, detail: string): void {
     this.finish(reason, detail);
@@ -167,8 +205,8 @@ export class BlindRelay {
     this.part(client, this.sent.ended, reason !== null);
     this.part(origin, this.received.ended, reason !== null);
     done({
-      sent: this.sent.record(this.sent.ended),
-      received: this.received.record(this.received.ended),
+      sent: this.sent.record(),
+      received: this.received.record(),
       reason,
       detail,
     });

@@ -5,11 +5,11 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
-/** As much as Node reads at once by itself. */
-const SHARED = Buffer.allocUnsafeSlow(65_536);
+/** As much as Node reads at once by itself. What reads into it is done with it when its callback returns. */
+export const SHARED: Buffer = Buffer.allocUnsafeSlow(65_536);
 
-/** Takes the first `n` bytes of `shared`, which are gone when it returns. */
-export type Take = (n: number, shared: Buffer) => void;
+/** Takes the first `n` bytes of the buffer, which are gone when the next read comes. False: no more until `socket.resume()`. */
+export type Take = (n: number, buffer: Buffer) => boolean;
 
 interface Handle {
   useUserBuffer?(buffer: Buffer): void;
@@ -20,23 +20,20 @@ interface Names {
 }
 
 /**
- * From now on what comes is given to `take`. Returns what ends that, so that the rest comes as 'data' events; null: it comes so
- * already, since `socket` is no connection of the system, or this Node cannot do it.
+ * From now on what comes is read into `buffer` and given to `take`. Returns what ends that, so that the rest comes as 'data' events;
+ * null: nothing has changed, since `socket` is no connection of the system, or this Node cannot do it.
  */
-export function borrowReads(socket: Duplex, take: Take): (() => void) | null {
+export function borrowReads(socket: Duplex, take: Take, buffer = SHARED): (() => void) | null {
   if (!(socket instanceof Socket)) return null;
   const handle = (socket as { readonly _handle?: Handle | null })._handle;
   const names = namesOf(socket);
   if (handle?.useUserBuffer === undefined || names === null) return null;
   const fields = socket as unknown as Record<symbol, unknown>;
-  handle.useUserBuffer(SHARED);
-  fields[names.buffer] = SHARED;
-  fields[names.callback] = (n: number, shared: Buffer): boolean => {
-    take(n, shared);
-    return true; // who wants no more has paused the socket
-  };
+  handle.useUserBuffer(buffer);
+  fields[names.buffer] = buffer;
+  fields[names.callback] = take;
   return () => {
-    fields[names.callback] = (n: number, shared: Buffer): boolean => socket.push(Buffer.from(shared.subarray(0, n)));
+    fields[names.callback] = (n: number, b: Buffer): boolean => socket.push(Buffer.from(b.subarray(0, n)));
   };
 }
 

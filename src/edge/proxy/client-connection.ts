@@ -85,7 +85,10 @@ export class ClientConnection implements ClientSide, ConnectSide {
     this.writer = new ResponseWriter(socket, this);
     this.deadline = services.wheel.start(this, services.settings.headerTimeout);
     (socket as Owned)[OWNER] = this;
-    this.giveBack = borrowReads(socket, (n, shared) => this.receive(n, shared));
+    this.giveBack = borrowReads(socket, (n, shared) => {
+      this.receive(n, shared);
+      return true; // or it is paused
+    });
     socket.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
     services.open.add(this);
   }

@@ -8,6 +8,7 @@ import { originText } from "../../http/target.ts";
 import { viaEntry, viaOf, withVia } from "../../http/via.ts";
 import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import type { Metrics } from "../../shared/metrics.ts";
+import { SHARED } from "./borrowed-reads.ts";
 import type { ConnectionOwner } from "./connection-owner.ts";
 import { connectError } from "./dial.ts";
 import { H2OriginSession, type SessionOwner } from "./h2/origin-session.ts";
@@ -23,8 +24,6 @@ const MAX_IDLE_PER_KEY = 64;
 const MAX_SESSIONS_PER_KEY = 4;
 /** A request that must not be sent twice takes only a connection that was used a moment ago. */
 const FRESH = 2_000;
-/** All origin sockets read into this; it is empty again when the callback returns. */
-const SHARED = Buffer.allocUnsafeSlow(65_536);
 
 export interface PoolServices extends RouteServices {
   readonly metrics: Metrics;

@@ -1,6 +1,5 @@
 // Blind tunnels: TLS that the policy does not open. The client's SNI is still read and compared before a byte of it goes
 // on; bytes are counted and limited; the record is written when the tunnel ends.
-import net from "node:net";
 import type { Duplex } from "node:stream";
 import { connectRecord } from "../../audit/build.ts";
 import type { BodyRecord, OriginRecord, Timings } from "../../audit/record.ts";
@@ -12,13 +11,13 @@ import type { ConnectDecision, NextProxy, Plan, TunnelPlan } from "../../policy/
 import { asProxyError, type ProxyError, type Reason } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { BlindRelay } from "./blind-relay.ts";
+import { SHARED } from "./borrowed-reads.ts";
 import type { Connect } from "./connect.ts";
 import type { OnRead } from "./dial.ts";
 import { breakOff } from "./ending.ts";
 import type { Route, RouteOpening, RouteRequest } from "./origin-route.ts";
 import { isSettled, sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
-import { giveBackAfter, takeBuffer } from "./tunnel-buffers.ts";
 
 /** Opens raw routes; the house makes it from `openRoute`. */
 export interface Tunnels {
@@ -92,9 +91,17 @@ class Tunnel {
     const { services } = this.connect.side;
     const { to, via } = this.decision.plan;
     const destination: Destination = to ?? { scheme: "https", ...this.connect.authority };
-    const buffer = takeBuffer();
     let take: ((chunk: Uint8Array) => boolean) | null = null;
-    const onread: OnRead = { buffer, callback: (n, b) => take?.(b.subarray(0, n)) ?? false };
+    /** What the server says before the client has: it waits. */
+    let early = NO_BYTES;
+    const onread: OnRead = {
+      buffer: SHARED,
+      callback: (n, b) => {
+        if (take !== null) return take(b.subarray(0, n));
+        early = Buffer.concat([early, b.subarray(0, n)]);
+        return false;
+      },
+    };
     const opening = services.tunnels.open({
       destination,
       serverName: null,
@@ -118,10 +125,11 @@ class Tunnel {
           return this.record(NOTHING, NOTHING, "client-gone", null);
         }
         this.answered = true;
-        if (route.direct) giveBackAfter(buffer, [joined.client, route.socket]);
         const origin: RawConnection = {
           socket: route.socket,
-          rest: route.rest,
+          get rest() {
+            return route.direct ? early : route.rest;
+          },
           read: (t) => {
             take = t;
             if (!route.direct) route.socket.on("data", (b: Buffer) => t(b) || route.socket.pause());
@@ -257,7 +265,7 @@ class Tunnel {
     client: Duplex,
     passed: Uint8Array,
     take: (chunk: Uint8Array) => boolean,
-    refuse: BlindRelay["refuse"],
+    relay: BlindRelay,
   ): void {
     let seen: Buffer | null = passed.length === 0 ? NO_BYTES : Buffer.from(passed);
     let held: Buffer = NO_BYTES;
@@ -268,22 +276,23 @@ class Tunnel {
       const all = seen.length === 0 ? held : Buffer.concat([seen, held]);
       const fault = this.lateFault(all, b, reader);
       if (fault === undefined) return;
-      if (fault !== null) return refuse(...fault);
+      if (fault !== null) return relay.refuse(...fault);
       const next = held;
       held = NO_BYTES;
       seen = this.inner && !isSettled(all) ? all : null;
+      if (seen === null) relay.unguard();
       if (!take(next)) client.pause();
     });
   }
 
   private join(client: Duplex, rest: Uint8Array, origin: RawConnection): void {
     const { services } = this.connect.side;
+    const guarded = rest.length === 0 || (this.inner && !isSettled(rest));
     const from: RawConnection = {
       socket: client,
       rest,
       read: (take) => {
-        if (rest.length === 0 || (this.inner && !isSettled(rest)))
-          this.guardedRead(client, rest, take, (reason, detail) => relay.refuse(reason, detail));
+        if (guarded) this.guardedRead(client, rest, take, relay);
         else client.on("data", (b: Buffer) => take(b) || client.pause());
         client.resume();
       },
@@ -294,8 +303,7 @@ class Tunnel {
       origin,
       limits: this.plan,
       digest: false,
-      // HTTP/2 may keep what it was given for longer than it says.
-      ownBuffer: client instanceof net.Socket && (this.route?.direct ?? false),
+      unseen: guarded ? "guarded" : "both",
       done: (end) => {
         services.open.delete(relay);
         services.metrics.tunnelClosed(end.sent.bytes, end.received.bytes);

@@ -35,7 +35,7 @@ export function joinUpgraded(
     // An upgraded connection may be silent for long: only the rule's own total ends it, or ten times the idle limit.
     limits: { bytesOut: limits.request, bytesIn: limits.response, idle: limits.idle * 10, total: limits.total },
     digest: true,
-    ownBuffer: false,
+    unseen: "none",
     done: ({ sent, received, reason, detail }) => {
       services.open.delete(relay);
       const total = services.clock.tick() - began;

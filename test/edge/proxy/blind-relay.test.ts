@@ -1,9 +1,11 @@
 // The relay of two raw connections by itself, where a moment matters that a whole house cannot be brought to at will.
+import { createHash, randomBytes } from "node:crypto";
 import net from "node:net";
 import { afterEach, expect, test } from "vitest";
 import { type BlindEnd, BlindRelay } from "../../../src/edge/proxy/blind-relay.ts";
 import { TimerWheel } from "../../../src/edge/proxy/timers.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
+import { PATIENCE } from "../../support/patience.ts";
 
 const open: { destroy(): void }[] = [];
 const wheel = new TimerWheel((error) => {
@@ -47,7 +49,7 @@ test("what waits to be written when both sides have ended still arrives, however
     origin: raw(origin),
     limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
     digest: false,
-    ownBuffer: false,
+    unseen: "none",
     done: (end) => ends.push(end),
   });
   answering.end("first to end");
@@ -66,3 +68,77 @@ test("what waits to be written when both sides have ended still arrives, however
   expect(ends[0]).toMatchObject({ reason: null, sent: { complete: true }, received: { bytes: 12, complete: true } });
   await expect.poll(() => client.destroyed && origin.destroyed).toBe(true);
 });
+
+test.each([
+  ["nobody else looks at it", "both", 0],
+  ["what the client sends is looked at", "guarded", 30_000_000],
+  ["all is looked at", "none", 50_000_000],
+] as const)("much passes whole in both directions, however slowly it is read: %s", async (_, unseen, least) => {
+  const [client, asking] = await pair();
+  const [origin, answering] = await pair();
+  const ends: BlindEnd[] = [];
+  new BlindRelay({
+    wheel,
+    client: raw(client),
+    origin: raw(origin),
+    limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
+    digest: true,
+    unseen,
+    done: (end) => ends.push(end),
+  });
+  let events = 0;
+  for (const socket of [client, origin]) socket.on("data", (b) => (events += b.length));
+  const [up, down] = [randomBytes(30_000_000), randomBytes(20_000_000)];
+  asking.end(up);
+  answering.end(down);
+  const got = await Promise.all([slowly(answering), slowly(asking)]);
+  expect(got).toEqual([digestOf(up), digestOf(down)]);
+  await expect.poll(() => ends).toHaveLength(1);
+  expect(ends[0]).toMatchObject({
+    reason: null,
+    sent: { bytes: up.length, sha256: digestOf(up), complete: true },
+    received: { bytes: down.length, sha256: digestOf(down), complete: true },
+  });
+  // What is read past everybody else makes no events.
+  expect(events).toBeGreaterThanOrEqual(least);
+  expect(events).toBeLessThan(least + 1_000_000);
+});
+
+test("a limit that is passed late in a tunnel ends it, and nothing above it passes", async () => {
+  const [client, asking] = await pair();
+  const [origin, answering] = await pair();
+  const ends: BlindEnd[] = [];
+  new BlindRelay({
+    wheel,
+    client: raw(client),
+    origin: raw(origin),
+    limits: { bytesOut: 5_000_000, bytesIn: 1e9, idle: 1e9, total: 1e9 },
+    digest: false,
+    unseen: "both",
+    done: (end) => ends.push(end),
+  });
+  let got = 0;
+  answering.on("data", (b) => (got += b.length)).resume();
+  asking.write(Buffer.alloc(20_000_000));
+  await expect.poll(() => ends, { timeout: PATIENCE }).toHaveLength(1);
+  expect(ends[0]).toMatchObject({ reason: "tunnel-limit", sent: { complete: false } });
+  expect(ends[0]?.sent.bytes).toBeGreaterThan(4_000_000);
+  await expect.poll(() => answering.destroyed || answering.readableEnded, { timeout: PATIENCE }).toBe(true);
+  expect(got).toBeLessThanOrEqual(5_000_000);
+});
+
+const digestOf = (bytes: Buffer): string => createHash("sha256").update(bytes).digest("hex");
+
+/** Reads to the end with a pause now and then, so that what is sent has to wait. Returns the digest. */
+function slowly(socket: net.Socket): Promise<string> {
+  const hash = createHash("sha256");
+  let pauses = 0;
+  socket.on("data", (chunk) => {
+    hash.update(chunk);
+    if (pauses++ % 10 !== 0 || pauses > 200) return;
+    socket.pause();
+    setTimeout(() => socket.resume(), 5);
+  });
+  socket.resume();
+  return new Promise((done) => socket.on("end", () => done(hash.digest("hex"))));
+}
