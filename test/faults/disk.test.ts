@@ -2,6 +2,7 @@
 // nothing that it cannot record, says so, and goes on alone when it can again.
 
 import { spawnSync } from "node:child_process";
+import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
@@ -17,7 +18,7 @@ import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
-import { connectTo } from "../../scripts/soak/client.ts";
+import { connectTo, webSocketOver } from "../../scripts/soak/client.ts";
 import { type SoakOrigins, startOrigins } from "../../scripts/soak/origins.ts";
 import { aProgram, type Program, type ProgramOptions } from "../../scripts/soak/program.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
@@ -180,6 +181,34 @@ describe.each(disks())("$name", (disk) => {
     expect(await ask("/after")).toBe(200);
     expect((await paths()).has("/after")).toBe(true);
   });
+});
+
+test("a WebSocket that is open while the disk fills goes on, and its record is there when there is room again", async () => {
+  await startedOn(LIMIT);
+  const host = `127.0.0.1:${origins.plain}`;
+  const open = await webSocketOver((await connectTo(program.port)).socket, host, "/talk");
+  const said = async (text: string): Promise<string> => {
+    open.send(text);
+    const [data] = (await once(open, "message")) as [Buffer];
+    return data.toString();
+  };
+  expect(await said("before")).toBe("before");
+  LIMIT.fill();
+  await until(503, "full");
+  expect(await said("while full")).toBe("while full");
+  const closed = once(open, "close");
+  open.close(4_000);
+  expect((await closed)[0]).toBe(4_000);
+  await expect(webSocketOver((await connectTo(program.port)).socket, host, "/new")).rejects.toThrow("503");
+  LIMIT.free();
+  await until(200, "back");
+  await program.end("SIGTERM");
+  const reader = new AuditReader(program.data);
+  const records = [...reader.oldest({})].map(({ record }) => record);
+  reader.close();
+  const [talk, ...more] = records.filter((r) => r.kind === "upgrade");
+  expect(talk).toMatchObject({ path: "/talk", sent: { messages: 2, bytes: 16, complete: true } });
+  expect(more).toEqual([]);
 });
 
 test("a data folder that is read-only: it does not start, and says why; it starts when it may write again", async () => {
