@@ -9,6 +9,7 @@ export type ScenarioId =
   | "up"
   | "plain"
   | "tunnel-down"
+  | "tunnel-up"
   | "tunnel-connections"
   | "websocket"
   | "rules-1"
@@ -87,6 +88,13 @@ export const SCENARIOS: readonly Scenario[] = [
     unit: "s/GB",
     warmth: 8,
     job: { ...KEPT, way: "tunnel", content: "down", connections: 4 },
+  },
+  {
+    id: "tunnel-up",
+    title: "blind tunnel, 64 MiB up",
+    unit: "s/GB",
+    warmth: 8,
+    job: { ...KEPT, way: "tunnel", content: "up", connections: 4 },
   },
   {
     id: "tunnel-connections",

@@ -23,6 +23,7 @@ export const TARGETS: readonly Target[] = [
   { scenario: "down", peer: "squid", atMost: 0.9 },
   { scenario: "up", peer: "squid", atMost: CAN_TRANSFER ? 1.6 : 2 },
   { scenario: "tunnel-down", peer: "squid", atMost: 1.15 },
+  { scenario: "tunnel-up", peer: "squid", atMost: 1.15 },
   { scenario: "tunnel-connections", peer: "squid", atMost: 1.8 },
 ];
 

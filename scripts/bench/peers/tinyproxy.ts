@@ -7,7 +7,7 @@ import { writeFromTemplate } from "./template.ts";
 export const tinyproxy: Peer = {
   name: "tinyproxy",
   install: "apt-get install tinyproxy",
-  scenarios: ["plain", "tunnel-down", "tunnel-connections"],
+  scenarios: ["plain", "tunnel-down", "tunnel-up", "tunnel-connections"],
   version: async () => {
     const program = findProgram("tinyproxy");
     return program === null ? null : (/tinyproxy (\S+)/i.exec(await output(program, ["-v"]))?.[1] ?? null);
