@@ -27,6 +27,16 @@ export interface TextMatcher {
    * `from` is 0; otherwise a few bytes of context stand before `from`.
    */
   find(text: Buffer, from: number, to: number): Match | null;
+  /**
+   * Where the first match may begin at or after `from` that `text[0, to)` does not wholly show: what stands before is not looked at
+   * again. Where it is missing, that is as far from `to` as the longest match is long.
+   */
+  open?(text: Buffer, from: number, to: number): number;
+}
+
+/** `open` of any matcher. */
+export function openFrom(matcher: TextMatcher, text: Buffer, from: number, to: number): number {
+  return matcher.open?.(text, from, to) ?? to - matcher.longest + (matcher.exact ? 1 : 0);
 }
 
 /** What a rule needs to know of a head. */

@@ -1,10 +1,14 @@
 // Finds in the reading of a text (its escapes undone) what another matcher finds in plain text.
-import type { Match, TextMatcher } from "./content-plan.ts";
+import { type Match, openFrom, type TextMatcher } from "./content-plan.ts";
 import { LONGEST_ESCAPE } from "./escapes.ts";
-import { differs, type Mode, readBytes, readingOf } from "./reading.ts";
+import { differs, type Mode, type Reader, readBytes, readingOf } from "./reading.ts";
 
 /** Bytes that are read at once, beside those in which a match may end: more than a body has in one piece, as a rule. */
 const BLOCK = 128 * 1024;
+
+/** Of a large piece so many bytes are read again: so several matchers mostly begin at the same one, and share the reading. */
+const AGAIN = 48;
+const LARGE = 1024;
 
 export class EscapedMatcher implements TextMatcher {
   readonly exact = false;
@@ -24,24 +28,32 @@ export class EscapedMatcher implements TextMatcher {
   }
 
   find(text: Buffer, from: number, to: number): Match | null {
-    for (let at = from; at < to; at += BLOCK) {
+    for (let at = from; at < to; ) {
       const next = Math.min(to, at + BLOCK);
-      const match = this.#findBetween(text, at, next, Math.min(to, next + this.longest + LONGEST_ESCAPE));
+      const read = this.#read(text, at, Math.min(to, next + this.longest + LONGEST_ESCAPE));
+      if (read === null) {
+        at = next;
+        continue;
+      }
+      const match = this.#findIn(read, next);
       if (match !== null) return match;
+      // The next block begins where a byte of the reading does.
+      at = next === to ? to : read.begin + read.reading.startOf(read.reading.countTo(next - read.begin));
     }
     return null;
   }
 
-  /** A match that begins from `from` on and before `next`, in the text up to `to`. */
-  #findBetween(text: Buffer, from: number, next: number, to: number): Match | null {
-    // An escape may have begun before.
+  /** The reading of what stands between two offsets, behind a little context; null where it is the text itself. */
+  #read(text: Buffer, from: number, to: number): Read | null {
     const begin = Math.max(0, from - LONGEST_ESCAPE);
     if (!differs(text, begin, to, this.#mode)) return null;
-    const reading = readingOf(text.subarray(begin, to), this.#mode);
+    return { begin, reading: readingOf(text.subarray(begin, to), this.#mode, from - begin) };
+  }
+
+  /** A match that begins before `next`. */
+  #findIn({ begin, reading }: Read, next: number): Match | null {
     const { bytes } = reading;
-    let at = 0;
-    while (at < bytes.length && begin + reading.startOf(at) < from) at++;
-    while (at < bytes.length) {
+    for (let at = reading.border; at < bytes.length; ) {
       const match = this.#inner.find(bytes, at, bytes.length);
       if (match === null) return null;
       const start = begin + reading.startOf(match.start);
@@ -53,4 +65,26 @@ export class EscapedMatcher implements TextMatcher {
     }
     return null;
   }
+
+  open(text: Buffer, from: number, to: number): number {
+    if (to - from > BLOCK) return to - this.longest;
+    // Where nothing is escaped, no more than the longest match has to be read.
+    const at = differs(text, Math.max(0, from - LONGEST_ESCAPE), to, this.#mode)
+      ? from
+      : Math.max(from, to - this.#inner.longest);
+    const begin = Math.max(0, at - LONGEST_ESCAPE);
+    const reading = readingOf(text.subarray(begin, to), this.#mode, at - begin);
+    const settled = reading.settled;
+    const inner = openFrom(this.#inner, reading.bytes, reading.border, settled.bytes);
+    const open = Math.max(reading.border, Math.min(inner, settled.bytes - (to - from > LARGE ? AGAIN : 0)));
+    const source = open < settled.bytes ? reading.startOf(open) : settled.source;
+    // A match that is longer in the text than may be is none.
+    return Math.max(begin + source, to - this.longest);
+  }
+}
+
+interface Read {
+  /** Where in the text it begins. */
+  readonly begin: number;
+  readonly reading: Reader;
 }

@@ -13,6 +13,9 @@ export class LiteralSet implements TextMatcher {
   readonly #jumps: Uint8Array;
   /** For a pair: the texts whose first `shortest` bytes end with it, longest first. */
   readonly #texts = new Map<number, Buffer[]>();
+  /** By the first two bytes; and 1 for each first byte. */
+  readonly #beginnings = new Map<number, Buffer[]>();
+  readonly #firsts = new Uint8Array(256);
 
   /** The texts must have at least two bytes; there must be one. Throws an Error otherwise. */
   constructor(texts: readonly Buffer[]) {
@@ -35,6 +38,18 @@ export class LiteralSet implements TextMatcher {
     const list = this.#texts.get(pair) ?? [];
     if (!list.some((t) => t.equals(text))) list.push(text);
     this.#texts.set(pair, list);
+    const first = pairOf(text, 1);
+    this.#beginnings.set(first, [...(this.#beginnings.get(first) ?? []), text]);
+    this.#firsts[text[0] as number] = 1;
+  }
+
+  open(text: Buffer, from: number, to: number): number {
+    for (let at = Math.max(from, to - this.longest + 1); at < to; at++) {
+      if (this.#firsts[text[at] as number] === 0) continue;
+      if (at + 1 === to || this.#beginnings.get(pairOf(text, at + 1))?.some((t) => goesOn(t, text, at, to)) === true)
+        return at;
+    }
+    return to;
   }
 
   find(text: Buffer, from: number, to: number): Match | null {
@@ -64,6 +79,13 @@ export class LiteralSet implements TextMatcher {
 }
 
 const pairOf = (bytes: Buffer, end: number): number => ((bytes[end - 1] as number) << 8) | (bytes[end] as number);
+
+/** True when what stands there up to `to` is the beginning of the longer text. */
+function goesOn(wanted: Buffer, text: Buffer, at: number, to: number): boolean {
+  if (wanted.length <= to - at) return false;
+  for (let i = 2; i < to - at; i++) if (wanted[i] !== text[at + i]) return false;
+  return true;
+}
 
 /** Most differ soon: a loop is faster than a call out of JavaScript. */
 function standsAt(wanted: Buffer, text: Buffer, at: number): boolean {

@@ -64,6 +64,11 @@ function keyMatcher(): TextMatcher {
       const hit = text.subarray(from, to).indexOf(IN_FIRST_LINE);
       return hit < 0 ? null : pattern.find(text, Math.max(from, from + hit - BEFORE), to);
     },
+    open(text, from, to) {
+      const first = Math.max(from, to - pattern.longest);
+      const hyphen = text.subarray(first, to).indexOf("-");
+      return hyphen < 0 ? to : first + hyphen;
+    },
   };
 }
 

@@ -1,6 +1,6 @@
 // Finds the matches of rules in a stream of UTF-8 text, so that the result does not depend on how the stream is cut.
 import type { ByteWindow } from "./byte-window.ts";
-import type { TextRule } from "./content-plan.ts";
+import { openFrom, type TextRule } from "./content-plan.ts";
 import { characterStart } from "./pattern.ts";
 
 /**
@@ -49,8 +49,8 @@ export class TextScan {
     const base = this.#window.start;
     const text = this.#window.slice(base, upto);
     let next = this.#next[i] as number;
-    // The first offset at which a match could still begin that is not wholly visible with the byte after it.
-    const open = following === "end" ? upto : upto - matcher.longest + (matcher.exact ? 1 : 0);
+    // The first offset at which a match could still begin that is not wholly visible, with the byte after it where that matters.
+    const open = following === "end" ? upto : base + openFrom(matcher, text, next - base, upto - base);
     while (next < upto) {
       const match = matcher.find(text, next - base, upto - base);
       if (match === null) break;

@@ -9,10 +9,14 @@ interface Prepared {
   /** 1 for each byte that may stand in the body. */
   readonly body: Uint8Array;
   readonly rest: { readonly text: Buffer; readonly body: Uint8Array; readonly length: number } | null;
+  /** 1 for each byte that may stand behind the anchor, wherever. */
+  readonly behind: Uint8Array;
 }
 
 const KEY_BYTES = 3;
 const NONE: readonly Prepared[] = [];
+/** Bytes before a token that say whether it is one. */
+const BEFORE = 11;
 /** Fewer different characters are a placeholder. */
 const FEWEST_DIFFERENT = 7;
 
@@ -51,6 +55,22 @@ export class TokenMatcher implements TextMatcher {
     return null;
   }
 
+  open(text: Buffer, from: number, to: number): number {
+    const first = Math.max(from, to - this.longest);
+    let at = this.#anchors.next(text, first, to);
+    while (at >= 0 && !this.#goesOn(text, at, to)) at = this.#anchors.next(text, at + 1, to);
+    return Math.max(first, (at >= 0 ? at : to - KEY_BYTES + 1) - BEFORE);
+  }
+
+  /** True when a token may begin there that is not wholly shown. */
+  #goesOn(text: Buffer, start: number, to: number): boolean {
+    const formats = this.#formats.get(keyAt(text, start)) ?? NONE;
+    return formats.some(({ anchor, behind }) => {
+      const end = Math.min(to, start + anchor.length);
+      return anchor.compare(text, start, end, 0, end - start) === 0 && runEnd(text, behind, end, to) === to;
+    });
+  }
+
   nameOf(match: Buffer): string | null {
     for (const { format, anchor, body, rest } of this.#formats.get(keyAt(match, 0)) ?? []) {
       const length = match.length - anchor.length - (rest === null ? 0 : rest.text.length + rest.length);
@@ -77,7 +97,7 @@ export class TokenMatcher implements TextMatcher {
     }
     if (format.alone === true && end < to && isKin(text[end] as number, body)) return 0;
     if ((format.alone === true || format.first === true) && !isFirst(text, start, body)) return 0;
-    if (format.numbered === true && !/(?:^|[^0-9])[0-9]{8,10}$/.test(text.toString("latin1", start - 11, start)))
+    if (format.numbered === true && !/(?:^|[^0-9])[0-9]{8,10}$/.test(text.toString("latin1", start - BEFORE, start)))
       return 0;
     if (fewDifferent(text, bodyStart, end)) return 0;
     return this.#plausible(format, text, start, bodyStart, end) ? end : 0;
@@ -101,10 +121,14 @@ function holds(text: Buffer, from: number, to: number, bytes: Uint8Array, wanted
 
 function prepare(format: TokenFormat, lower: boolean): Prepared {
   const rest = format.rest;
+  const behind = classOf(format.body, lower);
+  if (rest !== undefined) for (const [byte, is] of classOf(rest.body, lower).entries()) if (is === 1) behind[byte] = 1;
+  for (const byte of Buffer.from(rest?.text ?? "", "latin1")) behind[byte] = 1;
   return {
     format,
     anchor: Buffer.from(lower ? format.anchor.toLowerCase() : format.anchor, "latin1"),
     body: classOf(format.body, lower),
+    behind,
     rest:
       rest === undefined
         ? null

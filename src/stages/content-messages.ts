@@ -1,7 +1,7 @@
 // Content rules for what comes in whole units after the head: the messages of a WebSocket connection.
 import type { Exchange } from "../exchange/exchange.ts";
 import { ByteWindow } from "../filters/byte-window.ts";
-import type { TextMatcher } from "../filters/content-plan.ts";
+import { openFrom, type TextMatcher } from "../filters/content-plan.ts";
 import { Inspection, type InspectionOptions } from "../filters/inspection.ts";
 import { ContentSide, type Direction } from "./content-side.ts";
 
@@ -79,8 +79,13 @@ class Messages implements MessageFilter {
       for (const rule of this.#side.rules.body)
         if (crosses(rule.matcher, text, border) && this.#side.matched(rule, "messages"))
           throw this.#side.blocked(rule, "messages");
-    const whole = message.length > this.#longest ? message : text;
-    this.#tail = Buffer.from(whole.subarray(Math.max(0, whole.length - this.#longest)));
+    this.#tail = this.#openEnd(message.length > this.#longest ? Buffer.from(message.subarray(-this.#longest)) : text);
+  }
+
+  /** A copy of the end of a text, from where a match may begin that goes on in the next message. */
+  #openEnd(text: Buffer): Buffer {
+    const open = this.#side.rules.body.map(({ matcher }) => openFrom(matcher, text, 0, text.length));
+    return Buffer.from(text.subarray(Math.max(0, Math.min(...open))));
   }
 }
 
