@@ -42,7 +42,7 @@ async function mixed(minutes: number): Promise<void> {
   report.mixed = result;
   for (const [kind, count] of Object.entries(result.expected))
     say(`  ${kind}: ${count}, records: ${result.recorded[kind] ?? 0}`);
-  say(`  memory: ${mib(result.memoryEarly)} early, ${mib(result.memoryLate)} late`);
+  say(`  memory: ${mib(result.memoryEarly)} early, ${mib(result.memoryLate)} late, at the lowest`);
   say(`  descriptors: ${result.descriptorsBefore} before, ${result.descriptorsAfter} after`);
   for (const text of [...result.unexpected, ...result.problems]) wrong(text);
 }
