@@ -44,6 +44,7 @@ import { watchFiles } from "./file-watch.ts";
 import { type InForce, loadInForce } from "./in-force.ts";
 import { keyFetch } from "./key-fetch.ts";
 import { keepHeapSmall } from "./small-heap.ts";
+import { LoopTurns } from "./turns.ts";
 import { version } from "./version.ts";
 
 export interface HouseOptions {
@@ -82,11 +83,8 @@ export async function startHouse(options: HouseOptions): Promise<House> {
   const keys = (roots: Roots): KeyFetchPort => keyFetch(guardBox, roots);
   const sources = { files: options.configFiles, flags: options.flags, env: options.env };
   const first = await loadInForce(sources, keys);
-  const running = new RunningHouse(
-    options,
-    first,
-    (): Promise<InForce> => loadInForce(sources, keys, first.config.server),
-  );
+  const again = (): Promise<InForce> => loadInForce(sources, keys, first.config.server);
+  const running = new RunningHouse(options, first, again);
   guardBox.guard = running.guard;
   await running.open();
   return running;
@@ -207,17 +205,18 @@ class RunningHouse implements House {
     const pseudonym = `sallyport-${randomBytes(5).toString("hex")}`;
     this.pool = new OriginPool({ ...route, pseudonym, metrics: this.metrics });
     const { wheel, secrets } = this;
+    const turns = new LoopTurns();
     const pipeline = new Pipeline(
       theLine({
         audit: { sink: redactingSink(this.sink, secrets), secrets, unpacker: contentUnpacker },
         authenticator: () => this.inForce.authenticator,
         pseudonym,
-        content: { decoders: contentDecoders },
+        content: { decoders: contentDecoders, turns },
       }),
     );
     const sink = redactingSink(countedSink(this.sink, this.metrics), secrets);
     const shared = { wheel, sink, clock: CLOCK, open: this.open_ };
-    const upgrades = { ...shared, secrets, assembly: new Assembly() };
+    const upgrades = { ...shared, secrets, assembly: new Assembly(), turns };
     this.services = {
       ...shared,
       pipeline,

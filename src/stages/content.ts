@@ -2,6 +2,7 @@
 // them. The only stage that returns body steps.
 import type { Exchange } from "../exchange/exchange.ts";
 import type { BodyNext, Stage, StageResult, StepPlan } from "../exchange/stage.ts";
+import type { Turns } from "../exchange/turns.ts";
 import { charsetOf } from "../filters/charset.ts";
 import type { ContentPlan, TextRule } from "../filters/content-plan.ts";
 import { codingsOf, type Decoders } from "../filters/decoder.ts";
@@ -26,6 +27,7 @@ import { TrailersStep } from "./content-trailers-step.ts";
 
 export interface ContentStageOptions {
   readonly decoders: Decoders;
+  readonly turns: Turns;
 }
 
 /** What is said about bytes that may have been changed (RFC 9110 section 8.8.3, RFC 9530, RFC 3230, RFC 9421). */
@@ -44,11 +46,15 @@ const ABOUT_RESPONSE_BYTES = [...ABOUT_BYTES, "etag", "accept-ranges", "signatur
 const CHECKSUM = /^x-(?:amz-)?checksum-/i;
 /** gRPC-Web for browsers that read text alone: the whole content is in base64. */
 const GRPC_IN_BASE64 = /^\s*application\/grpc-web-text(?:[+;\s]|$)/i;
+/** Bytes that are searched at once: a few milliseconds, whatever they are. Of events and messages there may be thousands in fewer. */
+const PIECE = 16 * 1024;
+const SMALL_PIECE = 4 * 1024;
 /** Calls and messages of these protocols are compressed one by one, inside the content. */
 const INNER_CODINGS = ["grpc-encoding", "connect-content-encoding"];
 
 /** The stage. It stands after the one that edits fields, whose values it does not look at: they are the operator's. */
-export function contentStage({ decoders }: ContentStageOptions): Stage {
+export function contentStage(options: ContentStageOptions): Stage {
+  const { decoders } = options;
   return {
     name: "content",
     onRequest(x: Exchange): StageResult {
@@ -82,7 +88,7 @@ export function contentStage({ decoders }: ContentStageOptions): Stage {
       const plan = planOf(x);
       if (plan === null || x.requestLength === 0) return null;
       const side = new ContentSide(x, plan, "request");
-      if (plan.request.body.length > 0) return stepPlan(side, x.forward.fields, decoders);
+      if (plan.request.body.length > 0) return stepPlan(side, x.forward.fields, options);
       // With a length there are no trailers, but in HTTP/2.
       return x.requestLength < 0 || x.received.version === "2" ? trailersPlan(side) : null;
     },
@@ -92,7 +98,7 @@ export function contentStage({ decoders }: ContentStageOptions): Stage {
       const side = new ContentSide(x, plan, "response");
       if (plan.response.body.length === 0) return trailersPlan(side);
       if (response.status === 206) side.unscannable("it is a part of something larger (206)");
-      return stepPlan(side, response.fields, decoders);
+      return stepPlan(side, response.fields, options);
     },
   };
 }
@@ -252,7 +258,7 @@ function scannedTrailers(side: ContentSide, trailers: Fields): Fields {
   return edited;
 }
 
-function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPlan | null {
+function stepPlan(side: ContentSide, fields: Fields, { decoders, turns }: ContentStageOptions): StepPlan | null {
   const { rules } = side;
   const codings = codingsOf(allValues(fields, "content-encoding"));
   const why = unreadable(codings, fields, decoders);
@@ -277,6 +283,7 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
         inspection: inspectionOf(side, events ? "event" : side.framed ? "message" : "body", charset),
         holdsHead,
         edits,
+        piece: events || side.framed ? SMALL_PIECE : PIECE,
         adapt: (decoded) => {
           changed = true;
           if (holdsHead) dropChanged(side, fields, decoded);
@@ -287,7 +294,7 @@ function stepPlan(side: ContentSide, fields: Fields, decoders: Decoders): StepPl
           return edited;
         },
       };
-      return codings.length === 0 ? new PlainStep(job, next) : new CodedStep(job, next, decoders, codings);
+      return codings.length === 0 ? new PlainStep(job, next, turns) : new CodedStep(job, next, decoders, codings);
     },
   };
 }

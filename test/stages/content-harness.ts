@@ -6,10 +6,11 @@ import { type ContentOptions, compileContent, contentRuleSchema } from "../../sr
 import type { Fields } from "../../src/http/fields.ts";
 import type { ResponseHead } from "../../src/http/messages.ts";
 import type { Decision, Limits, Plan, Policy } from "../../src/policy/types.ts";
+import { LoopTurns } from "../../src/roles/turns.ts";
 import type { ProxyError } from "../../src/shared/errors.ts";
 import { contentStage } from "../../src/stages/content.ts";
 
-export const stage = contentStage({ decoders: contentDecoders });
+export const stage = contentStage({ decoders: contentDecoders, turns: new LoopTurns() });
 const NONE = Number.POSITIVE_INFINITY;
 const LIMITS: Limits = { request: NONE, response: NONE, headers: 32768, url: 8192, idle: 60000, total: NONE };
 const CONNECTION: ConnectionFacts = {

@@ -23,6 +23,7 @@ import { Pipeline } from "../../src/exchange/pipeline.ts";
 import { refuseExchange } from "../../src/exchange/refusal.ts";
 import type { Origins } from "../../src/exchange/sides.ts";
 import { type InForce, loadInForce } from "../../src/roles/in-force.ts";
+import { LoopTurns } from "../../src/roles/turns.ts";
 import { KnownSecrets } from "../../src/shared/known-secrets.ts";
 import { theLine } from "../../src/stages/index.ts";
 import { CollectingSink } from "./collecting-sink.ts";
@@ -123,16 +124,17 @@ function servicesOf(
   const leaves = new LeafCache({ ca, now: Date.now });
   const pseudonym = "sallyport-test";
   const secrets = new KnownSecrets(config.secretValues);
+  const turns = new LoopTurns();
   const pipeline = new Pipeline(
     theLine({
       audit: { sink, secrets },
       authenticator: () => inForce.authenticator,
       pseudonym,
-      content: { decoders: contentDecoders },
+      content: { decoders: contentDecoders, turns },
     }),
   );
   const shared = { wheel, sink, clock: CLOCK, open: new Set<{ drain(): void; destroy(): void }>() };
-  const upgrades = { ...shared, secrets };
+  const upgrades = { ...shared, secrets, turns };
   return {
     ...shared,
     pipeline,

@@ -1,5 +1,5 @@
 // What came from one end of a WebSocket, dealt with in order: nothing overtakes a message that is still being searched.
-import { inTurn, type Work } from "./turns.ts";
+import type { Turns, Work } from "../../exchange/turns.ts";
 
 /** Steps of a few milliseconds. */
 export type Steps = Iterator<void, void>;
@@ -23,6 +23,7 @@ export interface InboxEvents {
 }
 
 export class Inbox implements Work {
+  private readonly turns: Turns;
   private readonly events: InboxEvents;
   private items: Item[] = [];
   private steps: Steps | null = null;
@@ -31,7 +32,8 @@ export class Inbox implements Work {
   /** True: there was no time for everything at once. */
   busy = false;
 
-  constructor(events: InboxEvents) {
+  constructor(turns: Turns, events: InboxEvents) {
+    this.turns = turns;
     this.events = events;
   }
 
@@ -40,7 +42,7 @@ export class Inbox implements Work {
     this.bytes += bytes;
     if (!this.working) {
       this.working = true;
-      inTurn(this);
+      this.turns.take(this);
     }
     if (!this.working) return;
     if (!this.busy) this.events.full();

@@ -2,6 +2,7 @@
 import type { AuditSink } from "../../audit/sink.ts";
 import type { Exchange } from "../../exchange/exchange.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
+import type { Turns } from "../../exchange/turns.ts";
 import type { WebSocketAgreement } from "../../http/web-socket.ts";
 import type { Clock } from "../../shared/clock.ts";
 import { newId } from "../../shared/ids.ts";
@@ -17,6 +18,7 @@ export interface WebSocketServices {
   readonly open: Set<{ drain(): void; destroy(): void }>;
   readonly secrets: KnownSecrets;
   readonly assembly: Assembly;
+  readonly turns: Turns;
 }
 
 /** A WebSocket may be silent for long: it ends after this many times the idle limit. */
@@ -30,7 +32,7 @@ export function joinWebSocket(
   client: RawConnection,
   origin: RawConnection,
 ): void {
-  const { clock, sink, open, wheel, assembly } = services;
+  const { clock, sink, open, wheel, assembly, turns } = services;
   const at = clock.now();
   const began = clock.tick();
   const id = newId(at);
@@ -50,7 +52,7 @@ export function joinWebSocket(
     sink.append(upgradedRecord(x, facts, services.secrets));
   };
   const relay: WebSocketRelay = new WebSocketRelay({
-    ...{ wheel, assembly, exchange: x, agreement, client, origin, id, done },
+    ...{ wheel, assembly, turns, exchange: x, agreement, client, origin, id, done },
     idle: limits.idle * IDLE_FACTOR,
     total: limits.total,
     gone: () => open.delete(relay),

@@ -2,6 +2,7 @@
 // A connection that ends without a close frame never looks as if it had ended in order: the other end gets none either.
 import type { Exchange } from "../../exchange/exchange.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
+import type { Turns } from "../../exchange/turns.ts";
 import type { WebSocketAgreement } from "../../http/web-socket.ts";
 import { asProxyError, ProxyError, type Reason } from "../../shared/errors.ts";
 import type { Assembly } from "./assembly.ts";
@@ -30,6 +31,7 @@ export interface RelayOptions {
   readonly exchange: Exchange;
   readonly agreement: WebSocketAgreement;
   readonly assembly: Assembly;
+  readonly turns: Turns;
   readonly client: RawConnection;
   readonly origin: RawConnection;
   /** The id of the record, which a refusal names. */
@@ -94,7 +96,7 @@ export class WebSocketRelay {
 
   /** What comes from an end waits there while a message before it is searched. */
   private inbox(name: Name): Inbox {
-    return new Inbox({
+    return new Inbox(this.options.turns, {
       full: () => this.of(name).hold(),
       empty: () => this.letGoOn(name),
       holds: (bytes) => this.of(name).keeps(bytes),

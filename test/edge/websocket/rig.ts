@@ -8,11 +8,15 @@ import { Assembly } from "../../../src/edge/websocket/assembly.ts";
 import { joinWebSocket } from "../../../src/edge/websocket/join.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
 import type { DeflateTerms } from "../../../src/http/web-socket.ts";
+import { LoopTurns } from "../../../src/roles/turns.ts";
 import { KnownSecrets } from "../../../src/shared/known-secrets.ts";
 import { exchange, type Setup } from "../../stages/content-harness.ts";
 import { CollectingSink } from "../../support/collecting-sink.ts";
 import { PATIENCE } from "../../support/patience.ts";
 import { type ReadFrame, readFrames } from "../../support/web-socket.ts";
+
+/** One for all, as in a house. */
+const TURNS = new LoopTurns();
 
 export interface RigOptions extends Partial<Setup> {
   readonly deflate?: DeflateTerms | null;
@@ -26,7 +30,9 @@ export interface RigOptions extends Partial<Setup> {
 /** The far end of one connection: the client or the origin as the test plays it. */
 export class FarEnd {
   readonly socket: Socket;
-  bytes: Buffer = Buffer.alloc(0);
+  /** Bytes so far. */
+  length = 0;
+  private pieces: Buffer[] = [];
   /** The other side sent FIN. */
   ended = false;
   closed = false;
@@ -45,8 +51,14 @@ export class FarEnd {
 
   read(): void {
     this.socket.on("data", (chunk: Buffer) => {
-      this.bytes = Buffer.concat([this.bytes, chunk]);
+      this.length += chunk.length;
+      this.pieces.push(chunk);
     });
+  }
+
+  get bytes(): Buffer {
+    if (this.pieces.length !== 1) this.pieces = [Buffer.concat(this.pieces)];
+    return this.pieces[0] as Buffer;
   }
 
   get frames(): ReadFrame[] {
@@ -86,7 +98,15 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
   x.webSocket = agreement;
   const clock = { now: () => Date.now(), tick: () => performance.now() };
   joinWebSocket(
-    { wheel, sink, clock, open, secrets: new KnownSecrets(), assembly: options.assembly ?? new Assembly() },
+    {
+      wheel,
+      sink,
+      clock,
+      open,
+      secrets: new KnownSecrets(),
+      assembly: options.assembly ?? new Assembly(),
+      turns: TURNS,
+    },
     x,
     agreement,
     raw(clientNear, options.clientRest),
