@@ -52,6 +52,8 @@ export class OriginConnection implements OriginSide {
   private paused = false;
   private gone = false;
   private anyByte = false;
+  /** The connection was given up while the head of its request still waited here. */
+  private waited = false;
   /** Served an exchange before this one. */
   reused = false;
   idleSince = 0;
@@ -153,6 +155,7 @@ export class OriginConnection implements OriginSide {
   private receive(b: Buffer, end: number): void {
     if (!this.asked) {
       this.spoiled = true; // bytes that nobody asked for
+      this.waited = true;
       this.socket.destroy();
       return;
     }
@@ -372,10 +375,11 @@ export class OriginConnection implements OriginSide {
 
   private die(error: ProxyError): void {
     const events = this.events;
+    const asked = this.asked && !this.waited;
     this.events = null;
     this.request = null;
     if (events === null) return;
-    if (this.reused && !this.anyByte && this.owner.stale(this)) return;
+    if (this.reused && !this.anyByte && this.owner.stale(this, asked)) return;
     events.originFailed(error);
   }
 

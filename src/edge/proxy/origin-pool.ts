@@ -99,10 +99,11 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     o.events.originOpened(idle);
   }
 
-  /** A connection that had been idle died before it answered: safe requests go out once more. */
-  stale(connection: OriginConnection): boolean {
+  /** A connection that had been idle died before it answered: safe requests go out once more. `asked`: the origin may have got it. */
+  stale(connection: OriginConnection, asked: boolean): boolean {
     const o = connection.opening;
     if (o === null || !o.safe) return false;
+    if (asked) o.request.exchange.note("retried:stale");
     o.connection = null;
     this.dial(o);
     return true;

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
 import { Worker } from "node:worker_threads";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { TestCa } from "../../support/certificates.ts";
 import { startEngine } from "../../support/engine.ts";
 import { startTestHouse } from "../../support/house.ts";
@@ -60,11 +60,48 @@ test("what an origin sends between two requests is the answer to neither", async
       origin.conversations.at(-1)?.socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nwrong");
       expect((await client.response()).content).toBe("real");
     }
+    // Nothing was asked twice, then: what went to another connection had not left.
+    expect(engine.sink.records.flatMap(({ notes }) => notes)).toEqual([]);
   } finally {
     client.destroy();
     await engine.close();
     await origin.close();
   }
+});
+
+describe("a request that a kept connection took with it", () => {
+  test.each([
+    ["GET", "", 200, "again", ["retried:stale"]],
+    ["GET", "hello", 502, "", []],
+    ["POST", "", 502, "", []],
+  ] as const)("%s with content of %j", async (method, content, status, answer, notes) => {
+    const house = await startTestHouse();
+    const asked: string[] = [];
+    const origin = await startRawOrigin(({ socket, bytes }) => {
+      const [head = "", body = ""] = bytes.toString("latin1").split("\r\n\r\n").slice(-2);
+      if (head.includes("/second") && body === content && asked.push(head) === 1) return void socket.destroy();
+      if (head.includes("/second")) socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nagain");
+      else socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst");
+    });
+    const host = `127.0.0.1:${origin.port}`;
+    const client = await connectTo(house.port);
+    const ask = (verb: string, path: string, text: string) =>
+      client
+        .send(
+          `${verb} http://${host}${path} HTTP/1.1\r\nHost: ${host}\r\nContent-Length: ${text.length}\r\n\r\n${text}`,
+        )
+        .response();
+    expect((await ask("GET", "/first", "")).content).toBe("first");
+    const response = await ask(method, "/second", content);
+    expect(response.status).toBe(status);
+    if (answer !== "") expect(response.content).toBe(answer);
+    const [record] = await house.recordsWhere((r) => r.path === "/second");
+    expect(record?.notes).toEqual(notes);
+    expect(asked).toHaveLength(status === 200 ? 2 : 1);
+    client.destroy();
+    await house.close();
+    await origin.close();
+  });
 });
 
 /** Answers each request at once, from a thread of its own: an answer can be there before the proxy's next turn. */
