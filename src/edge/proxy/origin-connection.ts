@@ -5,7 +5,7 @@ import type { Duplex } from "node:stream";
 import type { OpenRequest, OriginEvents, OriginSide } from "../../exchange/sides.ts";
 import { ChunkedReader } from "../../http/chunked.ts";
 import type { Fields } from "../../http/fields.ts";
-import { firstValue } from "../../http/fields.ts";
+import { idleTimeOf } from "../../http/keep-alive.ts";
 import type { ResponseHead } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { lastChunk, PHRASES } from "../../http/serialise.ts";
@@ -219,7 +219,7 @@ export class OriginConnection implements OriginSide {
     this.left = none || head.chunked ? 0 : Math.max(0, head.length);
     this.toEnd = !none && !head.chunked && head.length < 0;
     this.keep = !head.close && (head.minor === 1 || head.keepAlive) && !this.toEnd;
-    this.takeKeepAlive(head);
+    this.keepIdle = idleTimeOf(head.fields);
     this.head = head;
     const length =
       none || (this.left === 0 && !this.chunked && !this.toEnd) ? 0 : this.chunked || this.toEnd ? null : head.length;
@@ -230,12 +230,6 @@ export class OriginConnection implements OriginSide {
     };
     events.responseHead(response, length);
     if (this.events !== null && length === 0) this.finished(null);
-  }
-
-  private takeKeepAlive(head: Head): void {
-    const value = firstValue(head.fields, "keep-alive");
-    const seconds = value === null ? null : /(?:^|[,\s])timeout=(\d{1,5})/i.exec(value);
-    this.keepIdle = seconds ? Math.min(30_000, Math.max(0, Number(seconds[1]) * 1000 - 1_000)) : 30_000;
   }
 
   private body(b: Buffer, i: number, end: number): void {
