@@ -1,14 +1,16 @@
-// npm run soak: what takes too long for npm test. Mixed traffic, kill -9 under load, and the memory figures, each against what
-// docs/promises.md says. Exit code 1 when a promise is broken.
+// npm run soak: what takes too long for npm test. Mixed traffic, everybody misbehaving, kill -9 under load, and the memory figures,
+// each against what docs/promises.md says. Exit code 1 when a promise is broken.
 import { parseArgs } from "node:util";
+import { chaos } from "./chaos.ts";
 import { killLoop } from "./kill-loop.ts";
 import { FULL, measureMemory } from "./memory.ts";
 import { mixedTraffic } from "./mixed.ts";
 
-const HELP = `npm run soak [-- OPTIONS]     without options: mixed traffic and kills for 10 minutes, then the memory figures
+const HELP = `npm run soak [-- OPTIONS]     without options: mixed traffic, chaos and kills for 10 minutes, then the memory figures
 
-  --minutes N    how long, in all, for mixed traffic and kills (default 10)
+  --minutes N    how long, in all, for mixed traffic, chaos and kills (default 10)
   --mixed        only mixed traffic
+  --chaos        only clients and origins that misbehave
   --kills N      only the kill loop, N times
   --memory       only the memory figures
   --json         one object at the end instead of text
@@ -18,6 +20,7 @@ const { values } = parseArgs({
   options: {
     minutes: { type: "string", default: "10" },
     mixed: { type: "boolean", default: false },
+    chaos: { type: "boolean", default: false },
     kills: { type: "string" },
     memory: { type: "boolean", default: false },
     json: { type: "boolean", default: false },
@@ -45,6 +48,15 @@ async function mixed(minutes: number): Promise<void> {
   say(`  memory: ${mib(result.memoryEarly)} early, ${mib(result.memoryLate)} late, at the lowest`);
   say(`  descriptors: ${result.descriptorsBefore} before, ${result.descriptorsAfter} after`);
   for (const text of [...result.unexpected, ...result.problems]) wrong(text);
+}
+
+async function misbehaving(minutes: number): Promise<void> {
+  say(`chaos for ${minutes} minutes …`);
+  const result = await chaos(minutes * 60);
+  report.chaos = result;
+  const begun = Object.entries(result.begun).map(([kind, n]) => `${n} ${kind}`);
+  say(`  clients: ${begun.join(", ")}; origins saw ${result.seen} requests; seed ${result.seed}`);
+  for (const text of result.problems.slice(0, 20)) wrong(text);
 }
 
 /** About two seconds each. */
@@ -86,9 +98,10 @@ async function memory(): Promise<void> {
 if (values.help) say(HELP);
 else {
   const minutes = Number(values.minutes);
-  const all = !values.mixed && values.kills === undefined && !values.memory;
-  if (all || values.mixed) await mixed(all ? minutes / 2 : minutes);
-  if (all || values.kills !== undefined) await kills(Number(values.kills ?? Math.ceil((minutes * 30) / 2.5)));
+  const all = !values.mixed && !values.chaos && values.kills === undefined && !values.memory;
+  if (all || values.mixed) await mixed(all ? minutes / 3 : minutes);
+  if (all || values.chaos) await misbehaving(all ? minutes / 3 : minutes);
+  if (all || values.kills !== undefined) await kills(Number(values.kills ?? Math.ceil((minutes * 20) / 2.5)));
   if (all || values.memory) await memory();
   report.problems = problems;
   if (values.json) process.stdout.write(`${JSON.stringify(report, null, 1)}\n`);
