@@ -6,8 +6,8 @@ import { eachSequence, readSequences, type Sequence, type Tables } from "./zstd-
 import { corrupt } from "./zstd-tables.ts";
 
 export const LARGEST_BLOCK = 128 * 1024;
-/** Content beyond the window before it is moved to the front: moving costs little for each byte. */
-const SLACK = 2 * 1024 * 1024;
+/** Content beyond the window before it is moved to the front, as a part of the window: each byte is moved four times. */
+const SLACK = 1 / 4;
 const SMALLEST = 4096;
 /** Bytes that are read at once. */
 const PADDING = 8;
@@ -16,29 +16,51 @@ const PADDING = 8;
 const ALL_WINDOWS = 256 * 1024 * 1024;
 let windows = 0;
 
+/** What one block needs while it is decoded, whose it is: nothing else is decoded meanwhile. */
+const INPUT = new Uint8Array(LARGEST_BLOCK + PADDING);
+const LITERALS = new Uint8Array(LARGEST_BLOCK);
+
 /** So few bytes are copied faster one by one. */
 const FEW = 48;
 
+/** A buffer that grows where it stands and gives its memory back at once (ES2024); what is outgrown or left would stay for long. */
+type Room = ArrayBuffer & { resize(bytes: number): void };
+const roomOf = (most: number): Room =>
+  new (ArrayBuffer as unknown as new (bytes: number, options: { maxByteLength: number }) => Room)(0, {
+    maxByteLength: most,
+  });
+
 export class ZstdBlocks {
-  #window = new Uint8Array(0);
+  #memory: Room = roomOf(0);
+  #window = new Uint8Array(this.#memory);
+  /** Bytes that the memory may grow to. */
+  #most = 0;
   /** Bytes of content in the window. */
   #filled = 0;
   #windowSize = 0;
   #largest = 0;
-  readonly #literals = new Uint8Array(LARGEST_BLOCK);
-  readonly #input = new Uint8Array(LARGEST_BLOCK + PADDING);
   readonly #repeats = new Uint32Array(3);
   #huffman: HuffmanTable | null = null;
   #tables: Tables = [null, null, null];
 
   /** A frame begins, with a window of so many bytes. */
   begin(windowSize: number): void {
+    const most = windowSize + Math.max(LARGEST_BLOCK, Math.ceil(windowSize * SLACK));
+    if (most > this.#most) this.#reserve(most);
     this.#windowSize = windowSize;
     this.#largest = Math.min(LARGEST_BLOCK, windowSize);
     this.#filled = 0;
     this.#repeats.set([1, 4, 8]);
     this.#huffman = null;
     this.#tables = [null, null, null];
+  }
+
+  /** Addresses, and no memory. */
+  #reserve(most: number): void {
+    this.close();
+    this.#most = most;
+    this.#memory = roomOf(most);
+    this.#window = new Uint8Array(this.#memory);
   }
 
   /** The most bytes that a block of this frame may have, coded or not. */
@@ -61,10 +83,10 @@ export class ZstdBlocks {
   }
 
   compressed(coded: Uint8Array): Uint8Array {
-    const input = this.#input;
+    const input = INPUT;
     input.set(coded);
     input.fill(0, coded.length, coded.length + PADDING);
-    const literals = this.#literals.subarray(0, this.#largest);
+    const literals = LITERALS.subarray(0, this.#largest);
     const read = readLiterals(input, 0, coded.length, literals, this.#huffman);
     this.#huffman = read.huffman;
     const sequences = readSequences(input, read.end, coded.length, this.#tables);
@@ -104,8 +126,8 @@ export class ZstdBlocks {
   #room(): number {
     const needed = this.#filled + this.#largest;
     if (needed <= this.#window.length) return this.#filled;
-    if (needed <= this.#windowSize + SLACK) {
-      this.#enlarge(Math.min(this.#windowSize + SLACK, Math.max(SMALLEST, needed * 2)));
+    if (needed <= this.#most) {
+      this.#enlarge(Math.min(this.#most, Math.max(SMALLEST, needed * 2)));
       return this.#filled;
     }
     this.#window.copyWithin(0, this.#filled - this.#windowSize, this.#filled);
@@ -117,15 +139,13 @@ export class ZstdBlocks {
     const more = size - this.#window.length;
     if (windows + more > ALL_WINDOWS) throw new ProxyError("busy", "the windows of zstd content fill the memory");
     windows += more;
-    const larger = new Uint8Array(size);
-    larger.set(this.#window.subarray(0, this.#filled));
-    this.#window = larger;
+    this.#memory.resize(size);
   }
 
   /** Gives the window back. Nothing is decoded any more. */
   close(): void {
     windows -= this.#window.length;
-    this.#window = new Uint8Array(0);
+    this.#memory.resize(0);
   }
 }
 
