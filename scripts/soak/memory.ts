@@ -84,7 +84,10 @@ export async function measureMemory(sizes: MemorySizes): Promise<MemoryFigure[]>
     await measure(`${sizes.bombsAtOnce} bombs at once that become ${text(sizes.bombs)} each`, 192 * MIB, (program) =>
       growth(program, () => bombs(program, origins, bomb, sizes.bombsAtOnce)),
     );
-    await measure(`${sizes.idle} idle connections, each`, 100 * 1024, (program) => idle(program, origins, sizes.idle));
+    for (const secure of [false, true])
+      await measure(`${sizes.idle} idle connections${secure ? " inside TLS" : ""}, each`, 100 * 1024, (program) =>
+        idle(program, origins, sizes.idle, secure),
+      );
   } finally {
     await origins.close();
   }
@@ -210,11 +213,11 @@ async function uploads(program: Program, origins: SoakOrigins, sizes: MemorySize
   return most;
 }
 
-async function idle(program: Program, origins: SoakOrigins, count: number): Promise<number> {
-  const host = `127.0.0.1:${origins.plain}`;
+async function idle(program: Program, origins: SoakOrigins, count: number, secure: boolean): Promise<number> {
+  const host = `127.0.0.1:${secure ? origins.secure : origins.plain}`;
   const open = async () => {
-    const client = await connectTo(program.port);
-    await client.ask(get(host, "/idle", false));
+    const client = secure ? await securedTo(program.port, host, program.ca) : await connectTo(program.port);
+    await client.ask(get(host, "/idle", secure));
     return client;
   };
   const before = program.memory().now;

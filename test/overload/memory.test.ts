@@ -16,7 +16,7 @@ test("bodies pass through, they do not pile up", async () => {
     bombsAtOnce: 5,
     idle: 200,
   });
-  expect(figures).toHaveLength(6);
+  expect(figures).toHaveLength(7);
   for (const { what, grown, limit } of figures)
     expect({ what, tooMuch: grown >= limit }).toEqual({ what, tooMuch: false });
   // Were the 64 MiB kept, it would be at least so much.
