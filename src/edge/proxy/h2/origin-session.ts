@@ -7,7 +7,7 @@ import type { Route } from "../origin-route.ts";
 import type { Deadline, TimerWheel } from "../timers.ts";
 import { requestHeaders } from "./fields.ts";
 import { type Again, H2OriginStream, type StreamHome } from "./origin-stream.ts";
-import { clientOptions, MAX_STREAMS, MOST_UNSENT, SESSION_WINDOW } from "./settings.ts";
+import { clientOptions, MAX_STREAMS, MOST_UNSENT, SESSION_WINDOW, WITH_CONTENT, WITHOUT_CONTENT } from "./settings.ts";
 import { letGoOfSession } from "./stream-events.ts";
 
 /** Milliseconds: between looks; without streams before it is closed; of silence before a PING; for its answer. */
@@ -141,11 +141,8 @@ export class H2OriginSession implements StreamHome {
 
   /** Begins a request. Throws when the session cannot take it. */
   start(request: OpenRequest, events: OriginEvents, again: (why: Again) => boolean): H2OriginStream {
-    const stream = this.session.request(requestHeaders(request), {
-      endStream: request.length === 0,
-      // END_STREAM waits until we ask for it: an upload that is aborted must not look complete.
-      waitForTrailers: request.length !== 0,
-    });
+    const options = request.length === 0 ? WITHOUT_CONTENT : WITH_CONTENT;
+    const stream = this.session.request(requestHeaders(request), options);
     this.streams++;
     const side = new H2OriginStream(this, stream, request, events, again);
     this.reused = true;
