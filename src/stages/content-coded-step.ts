@@ -1,6 +1,7 @@
 // The body step of the content stage for content in a coding.
 import { createHash, type Hash } from "node:crypto";
 import type { BodyNext, BodyStep } from "../exchange/stage.ts";
+import type { Turns, Work } from "../exchange/turns.ts";
 import type { Decoder, Decoders } from "../filters/decoder.ts";
 import type { Fields } from "../http/fields.ts";
 import { asProxyError, ProxyError } from "../shared/errors.ts";
@@ -14,6 +15,12 @@ interface Piece {
   plainEnd: number;
 }
 
+/** What a step needs of the house. */
+interface StepServices {
+  readonly decoders: Decoders;
+  readonly turns: Turns;
+}
+
 /** Coded bytes that are taken in advance of the decoder, and after that the source pauses. */
 const QUEUE = 256 * 1024;
 /** Coded bytes that may wait for a decision without yielding content. */
@@ -25,11 +32,12 @@ const RATIO_FROM = 1024 * 1024;
  * Content in a coding: decoded and inspected, while its coded bytes wait beside. They leave as they came unless something is,
  * or may be, replaced: then the decoded content leaves instead.
  */
-export class CodedStep implements BodyStep {
+export class CodedStep implements BodyStep, Work {
   readonly holdsHead: boolean;
   readonly #job: StepJob;
   readonly #next: BodyNext;
   readonly #decoder: Decoder;
+  readonly #turns: Turns;
   readonly #beside: CodedScan;
   readonly #digest: Hash = createHash("sha256");
   readonly #queue: Piece[] = [];
@@ -37,6 +45,12 @@ export class CodedStep implements BodyStep {
   /** Decoded, and waiting for the decision. */
   readonly #held: Piece[] = [];
   #heldBytes = 0;
+  /** Decoded bytes that are still to be searched; `#waits`: they wait for their turn, and the decoder for them. */
+  #chunk: Uint8Array | null = null;
+  readonly #later: Uint8Array[] = [];
+  #waits = false;
+  /** What comes after them. */
+  #then: (() => void) | null = null;
   #coded = 0;
   #plain = 0;
   #sent = 0;
@@ -50,7 +64,8 @@ export class CodedStep implements BodyStep {
   /** True: the content cannot be decoded and may pass as it is. */
   #unread = false;
 
-  constructor(job: StepJob, next: BodyNext, decoders: Decoders, codings: readonly string[]) {
+  constructor(job: StepJob, next: BodyNext, { decoders, turns }: StepServices, codings: readonly string[]) {
+    this.#turns = turns;
     this.#job = job;
     this.#next = next;
     this.holdsHead = job.holdsHead;
@@ -100,8 +115,12 @@ export class CodedStep implements BodyStep {
   }
 
   #decoded(piece: Piece, error: Error | null): void {
-    this.#busy = false;
     if (this.#over) return;
+    if (this.#waits) {
+      this.#then = () => this.#decoded(piece, error);
+      return;
+    }
+    this.#busy = false;
     // What waits in the decoder belongs to content that comes later.
     piece.plainEnd = this.#plain + (this.#decoder.waits ? 1 : 0);
     if (!this.#edited) {
@@ -132,13 +151,45 @@ export class CodedStep implements BodyStep {
     if (this.#over || this.#unread) return;
     this.#plain += plain.length;
     this.#digest.update(plain);
+    this.#guard(() => this.#limit());
+    if (this.#over) return;
+    if (this.#waits) {
+      this.#later.push(new Uint8Array(plain));
+      return;
+    }
+    this.#chunk = plain;
+    this.#turns.take(this);
+    if (this.#chunk === null || this.#over) return;
+    this.#chunk = new Uint8Array(this.#chunk);
+    this.#waits = true;
+    this.#decoder.pause();
+  }
+
+  /** Searches the next piece of what was decoded. */
+  step(): boolean {
+    const chunk = this.#chunk;
+    if (this.#over || chunk === null) return false;
+    const { piece } = this.#job;
+    this.#chunk = chunk.length > piece ? chunk.subarray(piece) : (this.#later.shift() ?? null);
     this.#guard(() => {
-      this.#limit();
-      this.#job.inspection.push(plain);
+      this.#job.inspection.push(chunk.subarray(0, piece));
       this.#decide();
       if (this.#edited) this.#release();
       else if (!this.#job.edits) this.#job.inspection.skip();
     });
+    if (this.#over) return false;
+    if (this.#chunk !== null) return true;
+    if (this.#waits) this.#goOn();
+    return false;
+  }
+
+  /** Everything was searched that waited. */
+  #goOn(): void {
+    this.#waits = false;
+    if (this.#room || !this.#edited) this.#decoder.resume();
+    const then = this.#then;
+    this.#then = null;
+    then?.();
   }
 
   #limit(): void {
@@ -196,16 +247,20 @@ export class CodedStep implements BodyStep {
       return;
     }
     this.#decoder.end((error) => {
-      if (this.#over) return;
-      this.#guard(() => {
-        if (error !== null) this.#undecodable(error);
-        else {
-          this.#job.inspection.end();
-          this.#decide();
-          this.#release();
-        }
-        this.#complete(trailers);
-      });
+      if (this.#waits) this.#then = () => this.#ended(error, trailers);
+      else this.#ended(error, trailers);
+    });
+  }
+
+  #ended(error: Error | null, trailers: Fields | null): void {
+    this.#guard(() => {
+      if (error !== null) this.#undecodable(error);
+      else {
+        this.#job.inspection.end();
+        this.#decide();
+        this.#release();
+      }
+      this.#complete(trailers);
     });
   }
 
@@ -250,6 +305,9 @@ export class CodedStep implements BodyStep {
     this.#over = true;
     this.#queue.length = 0;
     this.#held.length = 0;
+    this.#chunk = null;
+    this.#later.length = 0;
+    this.#then = null;
     this.#decoder.close();
     const decoded = { bytes: this.#plain, sha256: this.#digest.digest("hex") };
     if (this.#job.side.direction === "request") this.#job.side.x.sentDecoded = decoded;
@@ -259,7 +317,7 @@ export class CodedStep implements BodyStep {
   resume(): void {
     if (this.#room) return;
     this.#room = true;
-    this.#decoder.resume();
+    if (!this.#waits) this.#decoder.resume();
     this.#proceed();
   }
 

@@ -258,10 +258,10 @@ function scannedTrailers(side: ContentSide, trailers: Fields): Fields {
   return edited;
 }
 
-function stepPlan(side: ContentSide, fields: Fields, { decoders, turns }: ContentStageOptions): StepPlan | null {
+function stepPlan(side: ContentSide, fields: Fields, services: ContentStageOptions): StepPlan | null {
   const { rules } = side;
   const codings = codingsOf(allValues(fields, "content-encoding"));
-  const why = unreadable(codings, fields, decoders);
+  const why = unreadable(codings, fields, services.decoders);
   if (why !== null) {
     side.unscannable(why, side.undecodable);
     return trailersPlan(side);
@@ -294,7 +294,9 @@ function stepPlan(side: ContentSide, fields: Fields, { decoders, turns }: Conten
           return edited;
         },
       };
-      return codings.length === 0 ? new PlainStep(job, next, turns) : new CodedStep(job, next, decoders, codings);
+      return codings.length === 0
+        ? new PlainStep(job, next, services.turns)
+        : new CodedStep(job, next, services, codings);
     },
   };
 }

@@ -1,9 +1,13 @@
 // Bodies that are dear to search: each waits for its turn, nobody else waits for it.
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promises";
+import zlib from "node:zlib";
 import { describe, expect, it } from "vitest";
+import { contentDecoders } from "../../src/edge/content/decoders.ts";
 import type { BodyNext } from "../../src/exchange/stage.ts";
-import { drive, exchange, type Setup, stage } from "./content-harness.ts";
+import type { Turns, Work } from "../../src/exchange/turns.ts";
+import { contentStage } from "../../src/stages/content.ts";
+import { bytewise, cut, drive, exchange, type Setup, stage } from "./content-harness.ts";
 
 const MIB = 1024 * 1024;
 const SECRET = "a-secret-of-the-house";
@@ -76,6 +80,20 @@ describe("bodies that are dear to search", () => {
     expect(longest).toBeLessThan(LONG);
   });
 
+  it("of thousands of tiny events in gzip hold nobody up", async () => {
+    const events = Buffer.alloc(MIB, "data: 1\n\n:\n\n");
+    for (let at = 0; at + 8 < events.length; at += 301) events.write(`:${at}`, at);
+    const x = exchange({ ...RULES, rules: [{ block: { secrets: true, on: "both" } }] });
+    const fields = ["content-type", "text/event-stream", "content-encoding", "gzip"];
+    const plan = stage.responseStep?.(x, { status: 200, phrase: "OK", fields }) ?? null;
+    const coded = zlib.gzipSync(events);
+    const longest = await heldUp(async () => {
+      const { out, error } = await drive(plan, chunks(coded));
+      expect([out.equals(coded), error]).toEqual([true, null]);
+    });
+    expect(longest).toBeLessThan(LONG);
+  });
+
   it("are dropped when they are given up while they wait, and nothing is called any more", async () => {
     const calls: string[] = [];
     const next: BodyNext = {
@@ -117,3 +135,81 @@ describe("bodies that are dear to search", () => {
     await Promise.all(others);
   });
 });
+
+/** Has time for one step in each turn of the event loop, and for none at once. */
+const lateTurns: Turns = {
+  take(work: Work): void {
+    setImmediate(() => {
+      if (work.step()) lateTurns.take(work);
+    });
+  },
+};
+
+describe("where there is never any time at once", () => {
+  const late = contentStage({ decoders: contentDecoders, turns: lateTurns });
+  const CODINGS: [string, (plain: Buffer) => Buffer][] = [
+    ["identity", (plain) => plain],
+    ["gzip", (plain) => zlib.gzipSync(plain)],
+    ["br", (plain) => zlib.brotliCompressSync(plain, { params: { [zlib.constants.BROTLI_PARAM_QUALITY]: 3 } })],
+    ["deflate, gzip", (plain) => zlib.gzipSync(zlib.deflateSync(plain))],
+    // RFC 8878 section 3.1.1: a frame of raw blocks.
+    ["zstd", (plain) => zstdOf(plain)],
+  ];
+  const text = hostile(200_000);
+  const bad = Buffer.concat([text, Buffer.from(ESCAPED), text]);
+  const NEEDLE = "needle-in-it";
+  const marked = Buffer.concat([text, Buffer.from(NEEDLE), text]);
+  const SECRETS = { block: { secrets: true } };
+
+  it.each(CODINGS)("the same leaves, and the same is blocked, in %s", async (coding, encode) => {
+    for (const slow of [false, true])
+      for (const [rule, plain, expected] of [
+        [SECRETS, text, null],
+        [SECRETS, bad, "content-blocked"],
+        [{ redact: { text: NEEDLE } }, marked, null],
+        [{ report: { text: NEEDLE } }, marked, null],
+      ] as const) {
+        const coded = encode(plain);
+        for (const pieces of [
+          chunks(coded),
+          cut(coded, [1, 70_001, 100, 33_333]),
+          [...bytewise(coded.subarray(0, 300)), coded.subarray(300)],
+        ]) {
+          const setup = { ...RULES, rules: [rule], fields: ["content-encoding", coding] };
+          const outcomes = [];
+          for (const one of [stage, late])
+            outcomes.push(await drive(one.requestStep?.(exchange(setup)) ?? null, pieces, { slow: () => slow }));
+          const [atOnce, later] = outcomes.map(({ out, error }) => [out.toString("latin1"), error?.reason ?? null]);
+          expect(later?.[1]).toBe(expected);
+          expect(atOnce?.[1]).toBe(expected);
+          if (expected === null) expect(later?.[0] === atOnce?.[0]).toBe(true);
+          else expect(later?.[0]?.includes(ESCAPED)).toBe(false);
+          if ("redact" in rule) expect(later?.[0] === `${text}[redacted]${text}`).toBe(true);
+        }
+      }
+  });
+
+  it.each(CODINGS.slice(1, 4))(
+    "no coded piece leaves before all that it yields was searched, in %s",
+    async (coding, encode) => {
+      const coded = encode(
+        Buffer.concat([Buffer.alloc(900_000, "a b c d\\n"), Buffer.from(ESCAPED), Buffer.alloc(100, " ")]),
+      );
+      expect(coded.length).toBeLessThan(8_000);
+      const setup = { ...RULES, fields: ["content-encoding", coding] };
+      const { out, error } = await drive(late.requestStep?.(exchange(setup)) ?? null, [coded]);
+      expect([out.length, error?.reason]).toEqual([0, "content-blocked"]);
+    },
+  );
+});
+
+function zstdOf(plain: Buffer): Buffer {
+  const blocks: Buffer[] = [Buffer.from("28b52ffd0038", "hex")];
+  for (let at = 0; at < plain.length; at += 100_000) {
+    const block = plain.subarray(at, at + 100_000);
+    const header = Buffer.alloc(3);
+    header.writeUIntLE((block.length << 3) | (at + 100_000 >= plain.length ? 1 : 0), 0, 3);
+    blocks.push(header, block);
+  }
+  return Buffer.concat(blocks);
+}

@@ -24,6 +24,8 @@ class ZlibDecoder implements Decoder {
   readonly #zlib: Zlib;
   #done: Done | null = null;
   #fed = 0;
+  /** True: it has taken everything, and what came out of it has not left yet, since it is paused. */
+  #written = false;
   #ended = false;
   #over = false;
   #error: Error | null = null;
@@ -33,6 +35,7 @@ class ZlibDecoder implements Decoder {
     this.#zlib = zlib;
     zlib.on("data", (plain: Buffer) => {
       if (!this.#closed) out(plain);
+      if (this.#written && zlib.readableLength === 0) this.#finish(this.#error);
     });
     zlib.on("error", (error: Error) => {
       this.#error = error;
@@ -50,6 +53,7 @@ class ZlibDecoder implements Decoder {
   #finish(error: Error | null): void {
     const done = this.#done;
     this.#done = null;
+    this.#written = false;
     if (!this.#closed) done?.(error);
   }
 
@@ -61,7 +65,9 @@ class ZlibDecoder implements Decoder {
     this.#fed += chunk.length;
     this.#done = done;
     this.#zlib.write(chunk, (error) => {
-      if (this.#done === done) this.#finish(error ?? null);
+      if (this.#done !== done) return;
+      if (!error && this.#zlib.readableLength > 0) this.#written = true;
+      else this.#finish(error ?? null);
     });
   }
 
