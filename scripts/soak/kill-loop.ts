@@ -1,4 +1,5 @@
-// kill -9 under load, again and again: whatever was answered is in the log afterwards, the chain holds, the database is whole.
+// kill -9 under load, again and again, or other trouble: whatever was answered is in the log afterwards, the chain holds, the database
+// is whole.
 import { once } from "node:events";
 import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -34,6 +35,10 @@ export interface KillOptions {
   readonly clients: number;
   /** Milliseconds of load before each kill: this, and up to as much again. */
   readonly load: number;
+  /** What is done to the program that runs, in place of killing and starting it. */
+  readonly trouble?: (program: Program) => Promise<void>;
+  /** See `ProgramOptions`. */
+  readonly before?: string;
 }
 
 /** Runs it. The program is built already. */
@@ -42,7 +47,8 @@ export async function killLoop(options: KillOptions): Promise<KillReport> {
   const policy = `server: { connections-per-client: 10000 }
 ${OPEN}rules: [{ id: denied, deny: ["http://127.0.0.1:${origins.plain}/denied/**"], reason: for the soak }]
 `;
-  const program = await aProgram({ policy }, origins.roots);
+  const { trouble, before: shell = "" } = options;
+  const program = await aProgram({ policy, before: shell }, origins.roots);
   const answered: string[] = [];
   const firstAnswers: number[] = [];
   const firstAnswersCpu: number[] = [];
@@ -50,17 +56,9 @@ ${OPEN}rules: [{ id: denied, deny: ["http://127.0.0.1:${origins.plain}/denied/**
   const clients = Array.from({ length: options.clients }, (_, n) => client(n));
   try {
     for (let i = 0; i <= options.kills; i++) {
-      const started = performance.now();
-      const before = answered.length;
-      await program.start();
-      while (answered.length === before) {
-        if (!program.running) throw new Error(`it ended by itself: ${program.errors}`);
-        await wait(2);
-      }
-      firstAnswers.push(performance.now() - started);
-      firstAnswersCpu.push(program.cpu() * 1_000);
+      if (!program.running) await startTimed();
       await wait(options.load * (1 + Math.random()));
-      if (i < options.kills) await program.end("SIGKILL");
+      if (i < options.kills) await (trouble?.(program) ?? program.end("SIGKILL"));
     }
     over = true;
     await Promise.all(clients);
@@ -78,6 +76,19 @@ ${OPEN}rules: [{ id: denied, deny: ["http://127.0.0.1:${origins.plain}/denied/**
     await program.close();
     await Promise.all(clients);
     await origins.close();
+  }
+
+  /** Starts it, and waits until somebody was answered. */
+  async function startTimed(): Promise<void> {
+    const started = performance.now();
+    const before = answered.length;
+    await program.start();
+    while (answered.length === before) {
+      if (!program.running) throw new Error(`it ended by itself: ${program.errors}`);
+      await wait(2);
+    }
+    firstAnswers.push(performance.now() - started);
+    firstAnswersCpu.push(program.cpu() * 1_000);
   }
 
   /** Asks until it is over; each path once. */

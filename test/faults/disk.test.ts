@@ -19,6 +19,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import Database from "better-sqlite3";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { connectTo, webSocketOver } from "../../scripts/soak/client.ts";
+import { killLoop } from "../../scripts/soak/kill-loop.ts";
 import { type SoakOrigins, startOrigins } from "../../scripts/soak/origins.ts";
 import { aProgram, type Program, type ProgramOptions } from "../../scripts/soak/program.ts";
 import { AuditReader } from "../../src/edge/audit/reader.ts";
@@ -36,7 +37,7 @@ let undo: () => void = () => {};
 afterEach(async () => {
   undo();
   undo = () => {};
-  await program.close();
+  await program?.close();
 });
 
 async function started(options: ProgramOptions = {}): Promise<void> {
@@ -181,6 +182,24 @@ describe.each(disks())("$name", (disk) => {
     expect(await ask("/after")).toBe(200);
     expect((await paths()).has("/after")).toBe(true);
   });
+});
+
+test("a disk that fills and empties under load: nothing that was answered is missing, on any way", async () => {
+  const report = await killLoop({
+    ...{ kills: 3, clients: 10, load: 400, before: "trap '' XFSZ" },
+    async trouble({ pid, adminPort }) {
+      const limit = (bytes: string): unknown => run("prlimit", "--pid", String(pid), `--fsize=${bytes}:`);
+      const ready = async (): Promise<number> => (await fetch(`http://127.0.0.1:${adminPort}/readyz`)).status;
+      limit("1");
+      await expect.poll(ready, { timeout: PATIENCE }).toBe(503);
+      await wait(300);
+      limit("unlimited");
+      await expect.poll(ready, { timeout: PATIENCE }).toBe(200);
+    },
+  });
+  for (const count of Object.values(report.answeredBy)) expect(count).toBeGreaterThan(0);
+  expect(report).toMatchObject({ missing: [], twice: [], chain: null, integrity: "ok" });
+  expect(report.firstAnswers, "it ran all the while").toHaveLength(1);
 });
 
 test("a WebSocket that is open while the disk fills goes on, and its record is there when there is room again", async () => {
