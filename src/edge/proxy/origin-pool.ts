@@ -10,7 +10,7 @@ import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import type { Metrics } from "../../shared/metrics.ts";
 import { SHARED } from "./borrowed-reads.ts";
 import type { ConnectionOwner } from "./connection-owner.ts";
-import { connectError } from "./dial.ts";
+import { connectError, type OnRead } from "./dial.ts";
 import { H2OriginSession, type SessionOwner } from "./h2/origin-session.ts";
 import type { Again } from "./h2/origin-stream.ts";
 import { OriginConnection } from "./origin-connection.ts";
@@ -172,8 +172,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const waiting: Opening[] = [];
     const leads = o.prefersHttp2 && !this.dialling.has(key);
     if (leads) this.dialling.set(key, waiting);
-    let connection: OriginConnection | null = null;
-    const early = new EarlyBytes();
+    const reads = new FirstReads();
     const opening = openRoute(this.services, {
       destination: x.forward,
       serverName: x.connection.connect?.alias ?? null,
@@ -181,10 +180,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
       chain: chainOf(x, this.services.pseudonym),
       clientKey: clientKeyOf(x),
       alpn: o.alpn,
-      onread: {
-        buffer: SHARED,
-        callback: (n, buffer) => (connection === null ? early.take(n, buffer) : connection.read(n, buffer as Buffer)),
-      },
+      onread: reads.onread,
     });
     // Others may wait for the same session: then the dial goes on without the one that began it.
     o.giveUp = () => {
@@ -193,9 +189,9 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     opening.route
       .then((route) => {
         if (leads) this.dialling.delete(key);
-        if (o.priorKnowledge || route.alpn === "h2") return this.speakHttp2(o, route, early, waiting);
+        if (o.priorKnowledge || route.alpn === "h2") return this.speakHttp2(o, route, reads.early, waiting);
         if (o.prefersHttp2) this.versions.http1(key);
-        connection = this.speakHttp1(o, route, early);
+        reads.connection = this.speakHttp1(o, route, reads.early);
         for (const other of waiting) if (!other.abandoned) this.advance(other);
       })
       // Also what failed above: a bug costs these exchanges, and not the process.
@@ -315,6 +311,16 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     for (const c of [...this.all]) c.destroy();
     for (const session of [...this.sessions.values()].flat()) session.destroy();
   }
+}
+
+/** Where the reads of a new connection go. It lives as long as that, and keeps nobody in memory who waited for the dial. */
+class FirstReads {
+  readonly early = new EarlyBytes();
+  connection: OriginConnection | null = null;
+  readonly onread: OnRead = {
+    buffer: SHARED,
+    callback: (n, buffer) => this.connection?.read(n, buffer as Buffer) ?? this.early.take(n, buffer),
+  };
 }
 
 /** Says in the record where the request went, which a rule may have changed. */

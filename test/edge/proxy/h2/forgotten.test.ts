@@ -1,4 +1,7 @@
-// Sessions that ended before the other side acknowledged our SETTINGS, as an attacker would end them: none stays in memory.
+// Sessions that ended before the other side acknowledged our SETTINGS, as an attacker would end them, and those that waited for a
+// session with an origin that lives on: none stays in memory.
+
+import type { ClientHttp2Session } from "node:http2";
 import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
 import v8 from "node:v8";
@@ -9,6 +12,7 @@ import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
 import { PATIENCE } from "../../../support/patience.ts";
 import { tlsThrough } from "../../../support/raw-client.ts";
+import { startH2Origin } from "./origins.ts";
 import { ask, FRAME, frame, section, sessionThrough } from "./support.ts";
 
 const SESSIONS = 20;
@@ -81,4 +85,25 @@ test("with clients", async () => {
     await client.closed();
   }
   expect(await left(H2ClientSession)).toBeLessThanOrEqual(2);
+});
+
+test("with clients that waited together for a session with an origin that lives on", async () => {
+  const modern = await startH2Origin((stream, seen) => {
+    if (seen.headers[":path"] === "/stays") return stream.respond({ ":status": 200 });
+    stream.respond({ ":status": 200 });
+    stream.end("hello");
+  }, testCa.leaf("127.0.0.1"));
+  const there = `127.0.0.1:${modern.port}`;
+  const sessions = await Promise.all(
+    Array.from({ length: SESSIONS }, () => sessionThrough(house.port, there, house.ca)),
+  );
+  const stays = (sessions[0] as ClientHttp2Session).request({ ":path": "/stays" }).on("error", () => {});
+  const answers = await Promise.all(sessions.map((session) => ask(session, { ":path": "/" })));
+  expect(answers.map(({ status }) => status)).toEqual(Array(SESSIONS).fill(200));
+  expect(modern.sessions).toHaveLength(1);
+  for (const session of sessions.slice(1)) session.destroy();
+  expect(await left(H2ClientSession)).toBeLessThanOrEqual(2);
+  expect(stays.closed).toBe(false);
+  sessions[0]?.destroy();
+  await modern.close();
 });
