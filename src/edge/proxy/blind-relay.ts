@@ -139,24 +139,29 @@ export class BlindRelay {
     for (const way of [this.sent, this.received]) if (way.from.rest.length > 0) this.pass(way, way.from.rest, false);
     if (this.over) return;
     for (const way of [this.sent, this.received]) way.from.read((chunk) => this.pass(way, chunk, false));
+    // Its 'end' came before anybody here listened.
+    for (const way of [this.sent, this.received]) if (way.from.socket.readableEnded) this.ended(way);
   }
 
   private watch(way: Way, broken: Reason): void {
     const { socket } = way.from;
     const other = way.to.socket;
-    socket.on("end", () => {
-      endedInOrder(socket, () => {
-        way.ended = true;
-        if (this.sent.ended && this.received.ended) this.finish(null, null);
-        else if (!other.destroyed) other.end();
-      });
-    });
+    socket.on("end", () => this.ended(way));
     socket.on("error", () => this.finish(broken, "the connection broke"));
     socket.on("close", () => {
       const orderly = way.ended || (this.sent.ended && this.received.ended);
       this.finish(orderly ? null : broken, null);
     });
     socket.on("drain", () => other.resume());
+  }
+
+  private ended(way: Way): void {
+    endedInOrder(way.from.socket, () => {
+      way.ended = true;
+      const other = way.to.socket;
+      if (this.sent.ended && this.received.ended) this.finish(null, null);
+      else if (!other.destroyed) other.end();
+    });
   }
 
   private pass(way: Way, chunk: Uint8Array, own: boolean): boolean {

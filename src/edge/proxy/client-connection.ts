@@ -87,7 +87,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     (socket as Owned)[OWNER] = this;
     this.giveBack = borrowReads(socket, (n, shared) => {
       this.receive(n, shared);
-      return true; // or it is paused
+      return !this.paused; // whoever started it again since
     });
     socket.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
     services.open.add(this);
@@ -402,6 +402,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
   /** Gives up the socket to somebody else: a tunnel, an upgrade, TLS. */
   private detach(): void {
     this.state = "handed-over";
+    this.paused = false;
     this.giveBack?.();
     this.socket.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
     this.release();

@@ -29,6 +29,8 @@ export class InnerConnection {
   private readonly deadline: Deadline;
   private secured: tls.TLSSocket | null = null;
   private over = false;
+  /** The first bytes have told: this does not read any more. */
+  private known = false;
   private readonly onData = (b: Buffer): void => this.guarded(() => this.bytes(b));
   private readonly onClosed = (): void => this.ended();
 
@@ -42,13 +44,17 @@ export class InnerConnection {
     socket.on("error", () => socket.destroy());
     socket.on("data", this.onData).on("end", this.onClosed).on("close", this.onClosed);
     if (rest.length > 0) this.bytes(Buffer.alloc(0));
-    if (!this.over && this.secured === null) socket.resume();
+    // What comes while a leaf is being made waits for TLS: nobody listens to it here.
+    if (this.known) return;
+    if (socket.readableEnded) this.ended();
+    else socket.resume();
   }
 
   private bytes(b: Buffer): void {
     if (b.length > 0) this.held = this.held.length === 0 ? b : Buffer.concat([this.held, b]);
     const kind = sniff(this.held);
     if (kind === "more") return;
+    this.known = true;
     this.socket.off("data", this.onData);
     this.socket.pause();
     if (kind === "tls") this.intercept();
@@ -77,8 +83,9 @@ export class InnerConnection {
       return;
     }
     const inner = new ClientConnection(services, this.socket, this.socket, facts, "http");
+    this.socket.resume(); // before it reads, since it may have to pause
     inner.receive(this.held.length, this.held);
-    this.socket.resume();
+    if (this.socket.readableEnded) inner.ended();
   }
 
   private opaque(): void {

@@ -213,7 +213,9 @@ class Tunnel {
     );
     client.on("data", onData).on("close", onClose).on("end", onClose);
     if (rest.length > 0) onData(rest);
-    if (client.listenerCount("data") > 0) client.resume();
+    if (client.listenerCount("data") === 0) return;
+    if (client.readableEnded) onClose();
+    else client.resume();
   }
 
   private seen(hello: { readonly sni?: string | null; readonly ech?: boolean }): void {
