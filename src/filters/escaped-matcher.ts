@@ -1,7 +1,7 @@
 // Finds in the reading of a text (its escapes undone) what another matcher finds in plain text.
 import { type Match, openFrom, type TextMatcher } from "./content-plan.ts";
 import { LONGEST_ESCAPE } from "./escapes.ts";
-import { differs, type Mode, type Reader, readBytes, readingOf } from "./reading.ts";
+import { differs, type Mode, type Reader, readBytes, readingOf, readingOfEnd } from "./reading.ts";
 
 /** Bytes that are read at once, beside those in which a match may end: more than a body has in one piece, as a rule. */
 const BLOCK = 128 * 1024;
@@ -68,12 +68,15 @@ export class EscapedMatcher implements TextMatcher {
 
   open(text: Buffer, from: number, to: number): number {
     if (to - from > BLOCK) return to - this.longest;
-    // Where nothing is escaped, no more than the longest match has to be read.
-    const at = differs(text, Math.max(0, from - LONGEST_ESCAPE), to, this.#mode)
-      ? from
-      : Math.max(from, to - this.#inner.longest);
+    // Where nothing is escaped at the end, no more than the longest match has to be read.
+    let end = Math.max(from, to - this.#inner.longest);
+    // Blanks may be behind a line break, and so be left out.
+    while (end > from && isBlank(text[end - 1])) end--;
+    const escaped = differs(text, Math.max(0, end - LONGEST_ESCAPE), to, this.#mode);
+    const at = escaped ? from : end;
     const begin = Math.max(0, at - LONGEST_ESCAPE);
-    const reading = readingOf(text.subarray(begin, to), this.#mode, at - begin);
+    const part = text.subarray(begin, to);
+    const reading = (escaped ? readingOf : readingOfEnd)(part, this.#mode, at - begin);
     const settled = reading.settled;
     const inner = openFrom(this.#inner, reading.bytes, reading.border, settled.bytes);
     const open = Math.max(reading.border, Math.min(inner, settled.bytes - (to - from > LARGE ? AGAIN : 0)));
@@ -82,6 +85,8 @@ export class EscapedMatcher implements TextMatcher {
     return Math.max(begin + source, to - this.longest);
   }
 }
+
+const isBlank = (byte: number | undefined): boolean => byte === 0x20 || byte === 0x09;
 
 interface Read {
   /** Where in the text it begins. */

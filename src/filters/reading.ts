@@ -98,10 +98,19 @@ export class Reader {
 }
 
 const READERS: Readonly<Record<Mode, Reader>> = { plain: new Reader("plain"), folded: new Reader("folded") };
+/** For ends of texts, so that what was read of the whole is not forgotten. */
+const OF_ENDS: Readonly<Record<Mode, Reader>> = { plain: new Reader("plain"), folded: new Reader("folded") };
 
 /** The reading of a text (`read` of the Reader); it is good until the next call. */
 export function readingOf(text: Buffer, mode: Mode, border = 0): Reader {
   const reader = READERS[mode];
+  reader.read(text, border);
+  return reader;
+}
+
+/** The same for the end of a text whose whole reading is wanted again. */
+export function readingOfEnd(text: Buffer, mode: Mode, border: number): Reader {
+  const reader = OF_ENDS[mode];
   reader.read(text, border);
   return reader;
 }

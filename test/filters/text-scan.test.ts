@@ -163,6 +163,19 @@ describe("however the text is cut", () => {
       }
   });
 
+  it("the same behind a line break and a thousand blanks", () => {
+    for (const at of [1, 8, SECRET.length - 1])
+      for (const before of ["", "x".repeat(2_000)]) {
+        const text = Buffer.from(`${before}${SECRET.slice(0, at)}\n${" ".repeat(1_000)}${SECRET.slice(at)} and more`);
+        const whole = secretsIn("known-secret", [text]);
+        expect(whole.length).toBe(1);
+        for (const cut of [before.length + at + 1, before.length + 500, text.length - 15]) {
+          const pieces = [text.subarray(0, cut), text.subarray(cut)];
+          expect([at, cut, secretsIn("known-secret", pieces)]).toEqual([at, cut, whole]);
+        }
+      }
+  });
+
   it("several rules do not disturb each other", () => {
     const rules = MATCHERS.map(rule);
     const text = Buffer.from("ab aba abab é\nb\nbbb a");
