@@ -247,6 +247,8 @@ export class H2ClientStream implements ClientSide, Guarded {
     }
     // The response is out, and the client goes on sending: no need to (RFC 9113 section 8.1). It is out when END_STREAM is,
     // which may wait behind another stream's content; RST_STREAM would overtake it.
+    // Not before `writableFinished`: node:http2 keeps this one code back until then, and of a stream that is destroyed
+    // meanwhile it writes empty DATA frames until memory is full (Node 20).
     if (stream.writableFinished && !stream.closed && stream.state.localClose === 1) this.reset(NGHTTP2_NO_ERROR);
     if (stream.writableLength !== this.left) {
       this.left = stream.writableLength;
