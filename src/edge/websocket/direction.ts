@@ -51,6 +51,11 @@ export class Direction {
     if (this.side === "response") yield* this.count(passed);
   }
 
+  /** True: `take` has one step. */
+  isShort(message: Buffer): boolean {
+    return this.filter === null && message.length <= PIECE;
+  }
+
   /** Looks at the data of a ping, a pong or a close frame. Throws a ProxyError when it must not go on. */
   control(data: Uint8Array): void {
     this.filter?.control(data);

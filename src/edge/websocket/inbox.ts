@@ -50,6 +50,22 @@ export class Inbox implements Work {
     this.events.holds(this.bytes);
   }
 
+  /** The same for what takes no time worth counting. */
+  addShort(bytes: number, act: () => void): void {
+    if (this.working) {
+      this.add(bytes, () => {
+        act();
+        return null;
+      });
+      return;
+    }
+    try {
+      act();
+    } catch (error) {
+      this.events.failed(error);
+    }
+  }
+
   step(): boolean {
     const item = this.items[0];
     if (item === undefined) return this.rest();

@@ -106,17 +106,17 @@ export class WebSocketRelay {
 
   private eventsOf(name: Name, direction: Direction): PeerEvents {
     const inbox = this.inboxes[name];
-    const inOrder = (bytes: number, act: () => Steps | null): void => {
-      if (!this.over) inbox.add(bytes, act);
+    const soon = (act: () => void): void => {
+      if (!this.over) inbox.addShort(0, act);
     };
-    const soon = (act: () => void): void =>
-      inOrder(0, () => {
-        act();
-        return null;
-      });
+    const message = (data: Buffer, binary: boolean): void => {
+      const steps = (): Steps => direction.take(data, (passed) => this.pass(name, (to) => to.send(passed, binary)));
+      if (this.over) return;
+      if (direction.isShort(data)) inbox.addShort(data.length, () => steps().next());
+      else inbox.add(data.length, steps);
+    };
     return {
-      message: (data, binary) =>
-        inOrder(data.length, () => direction.take(data, (passed) => this.pass(name, (to) => to.send(passed, binary)))),
+      message,
       ping: (data) => soon(() => this.control(name, direction, data, (to) => to.ping(data))),
       pong: (data) => soon(() => this.control(name, direction, data, (to) => to.pong(data))),
       closeFrame: (code, reason) => soon(() => this.closeFrame(name, direction, code, reason)),
