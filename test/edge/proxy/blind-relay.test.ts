@@ -69,6 +69,37 @@ test("what waits to be written when both sides have ended still arrives, however
   await expect.poll(() => client.destroyed && origin.destroyed).toBe(true);
 });
 
+test.each(["client", "origin"] as const)(
+  "the %s has ended before the two are joined: the other side hears of it",
+  async (first) => {
+    const [client, asking] = await pair();
+    const [origin, answering] = await pair();
+    const [near, far, other] = first === "client" ? [client, asking, answering] : [origin, answering, asking];
+    near.resume();
+    far.end();
+    await expect.poll(() => near.readableEnded).toBe(true);
+    const ends: BlindEnd[] = [];
+    new BlindRelay({
+      wheel,
+      client: raw(client),
+      origin: raw(origin),
+      limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
+      digest: false,
+      unseen: "both",
+      done: (end) => ends.push(end),
+    });
+    other.resume();
+    await expect.poll(() => other.readableEnded).toBe(true);
+    other.end("and still answers");
+    let text = "";
+    far.on("data", (b) => (text += b));
+    far.resume();
+    await expect.poll(() => ends).toHaveLength(1);
+    await expect.poll(() => text).toBe("and still answers");
+    expect(ends[0]).toMatchObject({ reason: null, sent: { complete: true }, received: { complete: true } });
+  },
+);
+
 test.each([
   ["nobody else looks at it", "both", 0],
   ["what the client sends is looked at", "guarded", 30_000_000],
