@@ -447,7 +447,9 @@ describe("bounds", () => {
     "a flood of %s ends the connection, and others are served",
     async (_what, piece) => {
       const address = newAddress();
+      // It has asked before: a connection on which nothing was asked may end while a slow machine is flooded.
       const other = await proxySession(house.port, { from: newAddress() });
+      await tunnelAmong(other);
       const socket = tls.connect({
         socket: net.connect({ port: house.port, host: "127.0.0.1", localAddress: address }).on("error", () => {}),
         ALPNProtocols: ["h2"],
