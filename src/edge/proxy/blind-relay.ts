@@ -56,7 +56,8 @@ class Way {
   /** Chunks that come through `read` are borrowed. */
   private readonly borrowed: boolean;
   private readonly hash: Hash | null;
-  private waiting = false;
+  /** What lies in its own buffer has not left yet: nothing may be read. */
+  waiting = false;
   private readonly canOwn: boolean;
   /** Nobody else looks at what comes, and it has no buffer yet. */
   mayOwn: boolean;
@@ -167,6 +168,11 @@ export class BlindRelay {
   private pass(way: Way, chunk: Uint8Array, own: boolean): boolean {
     if (this.over) return false;
     this.active = this.options.wheel.now;
+    if (own && way.waiting) {
+      // Somebody started a connection that has to wait: what lies in its buffer is no longer what was sent.
+      this.finish("internal", "bytes were read too early");
+      return false;
+    }
     if (way.bytes + chunk.length > way.most) {
       this.finish("tunnel-limit", `more than the rule's ${way.limit}`);
       return false;

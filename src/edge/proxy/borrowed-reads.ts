@@ -5,7 +5,10 @@
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 
-/** As much as Node reads at once by itself. What reads into it is done with it when its callback returns. */
+/**
+ * As much as Node reads at once by itself. What reads into it is done with it when its callback returns. No empty piece may be
+ * written to a TLS connection in such a callback: that makes Node read what TLS has decrypted, into this, before it returns.
+ */
 export const SHARED: Buffer = Buffer.allocUnsafeSlow(65_536);
 
 /** Takes the first `n` bytes of the buffer, which are gone when the next read comes. False: no more until `socket.resume()`. */

@@ -173,3 +173,24 @@ function slowly(socket: net.Socket): Promise<string> {
   socket.resume();
   return new Promise((done) => socket.on("end", () => done(hash.digest("hex"))));
 }
+
+test("bytes that are read before those in the buffer have left break the tunnel off, and are not taken for others", async () => {
+  const [client, asking] = await pair();
+  const [origin] = await pair();
+  const ends: BlindEnd[] = [];
+  new BlindRelay({
+    wheel,
+    client: raw(client),
+    origin: raw(origin),
+    limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
+    digest: false,
+    unseen: "both",
+    done: (end) => ends.push(end),
+  });
+  asking.write(Buffer.alloc(30_000_000));
+  await expect.poll(() => origin.writableLength, { timeout: PATIENCE }).toBeGreaterThan(0);
+  client.resume(); // what nobody does while it waits
+  await expect.poll(() => ends, { timeout: PATIENCE }).toHaveLength(1);
+  expect(ends[0]).toMatchObject({ reason: "internal", sent: { complete: false } });
+  expect([client.destroyed, origin.destroyed]).toEqual([true, true]);
+});
