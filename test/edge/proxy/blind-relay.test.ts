@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import net from "node:net";
 import { afterEach, expect, test } from "vitest";
-import { type BlindEnd, BlindRelay } from "../../../src/edge/proxy/blind-relay.ts";
+import { type BlindEnd, type BlindOptions, BlindRelay } from "../../../src/edge/proxy/blind-relay.ts";
 import { TimerWheel } from "../../../src/edge/proxy/timers.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
 import { PATIENCE } from "../../support/patience.ts";
@@ -38,20 +38,23 @@ const raw = (socket: net.Socket, rest = Buffer.alloc(0)): RawConnection => ({
   },
 });
 
+/** A relay of the two; what it says when it ends. */
+function joined(
+  client: RawConnection,
+  origin: RawConnection,
+  { bytesOut = 1e9, digest = false, unseen }: { bytesOut?: number; digest?: boolean; unseen: BlindOptions["unseen"] },
+): BlindEnd[] {
+  const ends: BlindEnd[] = [];
+  const limits = { bytesOut, bytesIn: 1e9, idle: 1e9, total: 1e9 };
+  new BlindRelay({ wheel, client, origin, limits, digest, unseen, done: (end) => ends.push(end) });
+  return ends;
+}
+
 test("what waits to be written when both sides have ended still arrives, however late it is read", async () => {
   const rest = Buffer.alloc(24_000_000, "x"); // more than the system's buffers hold
   const [client, asking] = await pair();
   const [origin, answering] = await pair();
-  const ends: BlindEnd[] = [];
-  new BlindRelay({
-    wheel,
-    client: raw(client, rest),
-    origin: raw(origin),
-    limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
-    digest: false,
-    unseen: "none",
-    done: (end) => ends.push(end),
-  });
+  const ends = joined(raw(client, rest), raw(origin), { unseen: "none" });
   answering.end("first to end");
   asking.resume();
   await expect.poll(() => asking.readableEnded).toBe(true);
@@ -78,16 +81,7 @@ test.each(["client", "origin"] as const)(
     near.resume();
     far.end();
     await expect.poll(() => near.readableEnded).toBe(true);
-    const ends: BlindEnd[] = [];
-    new BlindRelay({
-      wheel,
-      client: raw(client),
-      origin: raw(origin),
-      limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
-      digest: false,
-      unseen: "both",
-      done: (end) => ends.push(end),
-    });
+    const ends = joined(raw(client), raw(origin), { unseen: "both" });
     other.resume();
     await expect.poll(() => other.readableEnded).toBe(true);
     other.end("and still answers");
@@ -107,16 +101,7 @@ test.each([
 ] as const)("much passes whole in both directions, however slowly it is read: %s", async (_, unseen, least) => {
   const [client, asking] = await pair();
   const [origin, answering] = await pair();
-  const ends: BlindEnd[] = [];
-  new BlindRelay({
-    wheel,
-    client: raw(client),
-    origin: raw(origin),
-    limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
-    digest: true,
-    unseen,
-    done: (end) => ends.push(end),
-  });
+  const ends = joined(raw(client), raw(origin), { digest: true, unseen });
   let events = 0;
   for (const socket of [client, origin]) socket.on("data", (b) => (events += b.length));
   const [up, down] = [randomBytes(30_000_000), randomBytes(20_000_000)];
@@ -138,16 +123,7 @@ test.each([
 test("a limit that is passed late in a tunnel ends it, and nothing above it passes", async () => {
   const [client, asking] = await pair();
   const [origin, answering] = await pair();
-  const ends: BlindEnd[] = [];
-  new BlindRelay({
-    wheel,
-    client: raw(client),
-    origin: raw(origin),
-    limits: { bytesOut: 5_000_000, bytesIn: 1e9, idle: 1e9, total: 1e9 },
-    digest: false,
-    unseen: "both",
-    done: (end) => ends.push(end),
-  });
+  const ends = joined(raw(client), raw(origin), { bytesOut: 5_000_000, unseen: "both" });
   let got = 0;
   answering.on("data", (b) => (got += b.length)).resume();
   asking.write(Buffer.alloc(20_000_000));
@@ -177,16 +153,7 @@ function slowly(socket: net.Socket): Promise<string> {
 test("bytes that are read before those in the buffer have left break the tunnel off, and are not taken for others", async () => {
   const [client, asking] = await pair();
   const [origin] = await pair();
-  const ends: BlindEnd[] = [];
-  new BlindRelay({
-    wheel,
-    client: raw(client),
-    origin: raw(origin),
-    limits: { bytesOut: 1e9, bytesIn: 1e9, idle: 1e9, total: 1e9 },
-    digest: false,
-    unseen: "both",
-    done: (end) => ends.push(end),
-  });
+  const ends = joined(raw(client), raw(origin), { unseen: "both" });
   asking.write(Buffer.alloc(30_000_000));
   await expect.poll(() => origin.writableLength, { timeout: PATIENCE }).toBeGreaterThan(0);
   client.resume(); // what nobody does while it waits

@@ -102,23 +102,26 @@ test.each(["tcp", "tls"] as const)(
   },
 );
 
-test.each(["tcp", "tls"] as const)("after it is given back, a connection over %s reads as any other", async (kind) => {
-  const [client, accepted] = await pair(kind);
-  const { seen, giveBack } = reader(accepted);
-  client.write("borrowed");
-  await patient(() => expect(seen.text).toBe("borrowed"));
-  giveBack?.();
-  client.write("owned");
-  await patient(() => expect(seen.events).toBe("owned"));
-  accepted.pause();
-  client.end("x".repeat(300_000));
-  await pause(100);
-  expect(seen.events.length).toBeLessThan(300_000);
-  accepted.resume();
-  await patient(() => expect(seen.ended).toBe(true));
-  expect(seen.events.length).toBe(300_005);
-  expect(seen.text).toBe("borrowed");
-});
+test.each(["tcp", "tls"] as const)(
+  "after it is given back, a connection over %s makes events like every other",
+  async (kind) => {
+    const [client, accepted] = await pair(kind);
+    const { seen, giveBack } = reader(accepted);
+    client.write("borrowed");
+    await patient(() => expect(seen.text).toBe("borrowed"));
+    giveBack?.();
+    client.write("owned");
+    await patient(() => expect(seen.events).toBe("owned"));
+    accepted.pause();
+    client.end("x".repeat(300_000));
+    await pause(100);
+    expect(seen.events.length).toBeLessThan(300_000);
+    accepted.resume();
+    await patient(() => expect(seen.ended).toBe(true));
+    expect(seen.events.length).toBe(300_005);
+    expect(seen.text).toBe("borrowed");
+  },
+);
 
 test("what is no connection of the system is left as it is", () => {
   const stream = new Duplex({ read() {}, write: (_, __, done) => done() });
