@@ -47,7 +47,9 @@ function participants(options: BenchOptions): Peer[] {
     sallyport({ name: `${OWN}, ${n} rule${n === 1 ? "" : "s"}`, main, rules: n, nodeOptions: [] }),
   );
   const own = sallyport({ name: OWN, main, rules: null, nodeOptions: [] });
-  return [own, ...PEERS.filter(({ name }) => wanted?.includes(name) ?? true), ...extra];
+  const { beside } = options;
+  const other = beside === null ? [] : [sallyport({ name: "other build", main: beside, rules: null, nodeOptions: [] })];
+  return [own, ...other, ...PEERS.filter(({ name }) => wanted?.includes(name) ?? true), ...extra];
 }
 
 async function benchmark(options: BenchOptions): Promise<void> {

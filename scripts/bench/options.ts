@@ -18,6 +18,8 @@ export interface BenchOptions {
   readonly profile: ScenarioId | null;
   /** Our built main.js; null: build, and take dist/main.js. */
   readonly main: string | null;
+  /** Another built main.js of ours that takes part, such as that of the code before a change. */
+  readonly beside: string | null;
 }
 
 export const HELP = `npm run bench -- [options]
@@ -30,6 +32,7 @@ export const HELP = `npm run bench -- [options]
   --json FILE       write all figures
   --profile A       run this scenario under Node's profiler and show where our CPU time goes
   --main FILE       a built main.js (default: builds, and takes dist/main.js)
+  --beside FILE     the main.js of another build takes part, as "other build": did a change pay?
 `;
 
 /** Throws with a text for the user. */
@@ -46,6 +49,7 @@ export function readOptions(args: readonly string[]): BenchOptions | "help" {
       json: { type: "string" },
       profile: { type: "string" },
       main: { type: "string" },
+      beside: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
@@ -61,6 +65,7 @@ export function readOptions(args: readonly string[]): BenchOptions | "help" {
     json: values.json ?? null,
     profile: values.profile === undefined ? null : scenarioId(values.profile),
     main: values.main === undefined ? null : resolve(values.main),
+    beside: values.beside === undefined ? null : resolve(values.beside),
   };
 }
 
