@@ -1,6 +1,6 @@
 // Reads of accepted connections into one buffer that they all share. node:net and node:tls offer this to connections that they
 // open (`onread`), and not to those that they accept, where each read of a kilobyte takes 64 KiB of memory and gives most of it
-// back: 4 of the 38 us of a request. So what `onread` would set is set here, and where this Node has it under other names,
+// back. So what `onread` would set is set here, and where this Node has it under other names,
 // nothing is set: reads then come as 'data' events (decision 14).
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
