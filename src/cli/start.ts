@@ -4,6 +4,7 @@ import { Command } from "commander";
 import { openControl } from "../roles/control.ts";
 import type { House, HouseOptions } from "../roles/house.ts";
 import { keepHeapSmall } from "../roles/small-heap.ts";
+import { shareSocketShapes } from "../roles/socket-shapes.ts";
 import { colours, EXIT, notice, print, safeText } from "./output.ts";
 import { configOption } from "./places.ts";
 import { dropProxyVariables } from "./proxy-variables.ts";
@@ -47,6 +48,7 @@ export async function start(options: StartOptions, version: string): Promise<voi
     notice(`${ignored.join(", ")} in the environment ignored: the way out is set in the policy file (via)`);
   }
   keepHeapSmall(); // from the start: what has grown does not shrink again
+  shareSocketShapes();
   const { startHouse } = await import("../roles/house.ts");
   const house = await startHouse(houseOptions(options));
   let ending: number | null = null;

@@ -11,13 +11,12 @@ import type { ConnectDecision, NextProxy, Plan, TunnelPlan } from "../../policy/
 import { asProxyError, type ProxyError, type Reason } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { BlindRelay } from "./blind-relay.ts";
-import { SHARED } from "./borrowed-reads.ts";
 import type { Connect } from "./connect.ts";
-import type { OnRead } from "./dial.ts";
 import { breakOff } from "./ending.ts";
 import type { Route, RouteOpening, RouteRequest } from "./origin-route.ts";
 import { isSettled, sniff } from "./sniff.ts";
 import type { Deadline } from "./timers.ts";
+import { TunnelOrigin } from "./tunnel-origin.ts";
 
 /** Opens raw routes; the house makes it from `openRoute`. */
 export interface Tunnels {
@@ -91,17 +90,7 @@ class Tunnel {
     const { services } = this.connect.side;
     const { to, via } = this.decision.plan;
     const destination: Destination = to ?? { scheme: "https", ...this.connect.authority };
-    let take: ((chunk: Uint8Array) => boolean) | null = null;
-    /** What the server says before the client has: it waits. */
-    let early = NO_BYTES;
-    const onread: OnRead = {
-      buffer: SHARED,
-      callback: (n, b) => {
-        if (take !== null) return take(b.subarray(0, n));
-        early = Buffer.concat([early, b.subarray(0, n)]);
-        return false;
-      },
-    };
+    const origin = new TunnelOrigin();
     const opening = services.tunnels.open({
       destination,
       serverName: null,
@@ -109,7 +98,7 @@ class Tunnel {
       chain: withVia(this.connect.via, viaEntry(this.connect.side.version, services.pseudonym)),
       clientKey: "",
       alpn: null,
-      onread,
+      onread: origin.onread,
     });
     const gone = (): void => opening.abandon();
     const clientSocket = this.connect.side.socket;
@@ -125,17 +114,7 @@ class Tunnel {
           return this.record(NOTHING, NOTHING, "client-gone", null);
         }
         this.answered = true;
-        const origin: RawConnection = {
-          socket: route.socket,
-          get rest() {
-            return route.direct ? early : route.rest;
-          },
-          read: (t) => {
-            take = t;
-            if (!route.direct) route.socket.on("data", (b: Buffer) => t(b) || route.socket.pause());
-            route.socket.resume();
-          },
-        };
+        origin.opened(route);
         services.metrics.tunnelOpened();
         this.hello(joined.client, joined.rest, origin);
       },
