@@ -288,6 +288,9 @@ export class ClientConnection implements ClientSide, ConnectSide {
     else if (!wasGone && this.input.length > 0)
       this.recordConnection(new ProxyError("client-gone", "the request broke off"), null);
     this.input.clear();
+    // V8 keeps what node:tls hangs on a connection until it marks its old generation: not with all of this, too.
+    this.giveBack?.();
+    (this.socket as Owned)[OWNER] = null;
   }
 
   private release(): void {
@@ -405,6 +408,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     this.paused = false;
     this.giveBack?.();
     this.socket.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
+    (this.socket as Owned)[OWNER] = null;
     this.release();
   }
 
@@ -502,7 +506,7 @@ const PREFACE = "PRI * HTTP/2.0";
 const POLL = 1_000;
 const OWNER = Symbol("client connection");
 interface Owned extends Duplex {
-  [OWNER]?: ClientConnection;
+  [OWNER]?: ClientConnection | null;
 }
 // Shared by all connections: no closure each.
 function onData(this: Owned, b: Buffer): void {
