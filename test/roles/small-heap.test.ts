@@ -43,6 +43,6 @@ test("the young generation stays as it is, and grows without", () => {
   expect(bytes(YOUNG, "as it is")).toBeGreaterThan(2 * small);
 });
 
-test("the old generation doubles before it is collected, and grows to more without", () => {
+test("the old generation grows by half before it is collected, and by far more without", () => {
   expect(bytes(OLD, "young alone")).toBeGreaterThan(1.3 * bytes(OLD, "small"));
 });
