@@ -268,7 +268,7 @@ describe("shape", () => {
   });
 
   // V8 keeps the functions of such a getter in its old generation, and with them all that they see, until it marks the whole:
-  // one in an object for each connection made a third of all that a tunnel leaves behind outlive it. A class has its getters once.
+  // one in an object for each tunnel made all of it outlive its end. A class has its getters once.
   test("no object literal has a getter of its own", () => {
     const wrong = [...sources].filter(([, text]) => /^ {4,}(?:get|set) \w+\(/m.test(codeOf(text)));
     expect(wrong.map(([file]) => file)).toEqual([]);

@@ -6,8 +6,8 @@
 // time, a blind tunnel 25 and a new connection 10. So the thread that filled it collects it alone.
 //
 // The old generation may grow by half of what was found alive in it before it is collected again. By itself V8 lets it grow to
-// three or four times that under load, and what it has grown to stays when the load was the last for a while: 12 MiB more than
-// so when it may double, 40 as it is. The price is a collection in 3 seconds of new connections instead of one in 5.
+// three or four times that under load, and what it has grown to stays when the load was the last for a while. The price is that
+// it is collected more often.
 import { setFlagsFromString } from "node:v8";
 
 const FLAGS = [

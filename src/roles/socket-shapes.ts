@@ -10,7 +10,7 @@ import { Socket } from "node:net";
 const SHAPES = 8;
 const ROUNDS = 8;
 
-/** Once for each process that will accept or open many connections; takes about 2 ms. */
+/** Once for each process that will accept or open many connections; takes milliseconds. */
 export function shareSocketShapes(): void {
   for (let i = 0; i < SHAPES * ROUNDS; i++) new Socket({ [`shape${i % SHAPES}`]: true, allowHalfOpen: true }).destroy();
 }
