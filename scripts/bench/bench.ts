@@ -38,6 +38,9 @@ export interface BenchPlan {
   readonly tell: (text: string) => void;
 }
 
+/** So much of a scenario's warmth again in each round after the first. */
+const WARM_AGAIN = 1 / 4;
+
 export class Bench {
   readonly dir = mkdtempSync(join(tmpdir(), "sallyport-bench-"));
   private readonly plan: BenchPlan;
@@ -181,9 +184,11 @@ export class Bench {
 
   private jobFor(scenario: Scenario, { port, ca }: Runner, round: number): Parameters<LoadGenerator["perform"]>[0] {
     const { seconds, warmSeconds } = this.plan;
-    // Processes stay: after the first round they are warm, and only new connections must be opened.
+    // Processes stay, but what they compiled for one scenario was dropped in part for the next.
     const warm =
-      round === 0 ? { seconds: warmSeconds, count: scenario.warmth } : { seconds: warmSeconds / 5, count: 0 };
+      round === 0
+        ? { seconds: warmSeconds, count: scenario.warmth }
+        : { seconds: warmSeconds / 3, count: scenario.warmth * WARM_AGAIN };
     const measured = { seconds, count: Math.ceil(scenario.warmth / 20) };
     const seen = scenario.job.way === "tunnel" ? readFileSync(this.credentials.origin.ca, "utf8") : ca;
     return { ...scenario.job, proxy: port, ca: seen, origin: this.origin.ports, warm, measured };

@@ -52,6 +52,12 @@ function participants(options: BenchOptions): Peer[] {
   return [own, ...other, ...PEERS.filter(({ name }) => wanted?.includes(name) ?? true), ...extra];
 }
 
+/** Whoever tells the benchmark to stop means all that it has started. */
+function closeOnSignals(bench: Bench): void {
+  const close = (): void => void bench.close().finally(() => process.exit(1));
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, close);
+}
+
 async function benchmark(options: BenchOptions): Promise<void> {
   const { rounds, seconds, warmSeconds } = options;
   const scenarios = chosen(options.scenarios);
@@ -64,6 +70,7 @@ async function benchmark(options: BenchOptions): Promise<void> {
     pinned: true,
     tell,
   });
+  closeOnSignals(bench);
   try {
     const results = await bench.run();
     const verdicts = judge(results, options.scenarios);
@@ -99,6 +106,7 @@ async function profile(options: BenchOptions, scenario: string): Promise<void> {
     pinned: false,
     tell,
   });
+  closeOnSignals(bench);
   try {
     const { measurements } = await bench.run();
     const threads = bench.threads(OWN).filter((s) => s >= 0.05);

@@ -1,5 +1,5 @@
 // Figures as a table for people.
-import { costIn, median, OWN, type Participant, type Results, roundsOf } from "./results.ts";
+import { costIn, median, type Participant, type Results, ratioTo, roundsOf } from "./results.ts";
 import { SCENARIOS, type Scenario } from "./scenarios.ts";
 import type { Verdict } from "./targets.ts";
 
@@ -11,7 +11,6 @@ export function tables(results: Results): string {
 
 function table(results: Results, { id, title, unit }: Scenario): string {
   const names = [...new Set(results.measurements.filter((m) => m.scenario === id).map((m) => m.participant))];
-  const ours = costIn(results, id, OWN);
   const rows = names.map((name) => {
     const rounds = roundsOf(results, id, name);
     const cost = costIn(results, id, name);
@@ -22,7 +21,7 @@ function table(results: Results, { id, title, unit }: Scenario): string {
       name,
       round(cost),
       rounds.length > 1 ? `${round(Math.min(...costs(rounds)))}-${round(Math.max(...costs(rounds)))}` : "",
-      ours === null ? "" : (ours / cost).toFixed(2),
+      ratioTo(results, id, name)?.toFixed(2) ?? "",
       unit === "s/GB" ? `${round(mid((m) => m.rate) / 1e6)} MB/s` : `${round(mid((m) => m.rate))}/s`,
       `${round(mid((m) => m.p50))} / ${round(mid((m) => m.p99))}`,
       `${(mid((m) => m.residentBytes) / 1e6).toFixed(0)} MB`,

@@ -53,3 +53,16 @@ export function costIn(results: Results, scenario: ScenarioId, participant: stri
   const costs = roundsOf(results, scenario, participant).map(({ cost }) => cost);
   return costs.length === 0 || costs.includes(null) ? null : median(costs as number[]);
 }
+
+/**
+ * Our cost divided by theirs: the median of the ratios of each round, since what a round measured side by side met the same
+ * machine, and the next round another one. null when any round of either failed, or none ran.
+ */
+export function ratioTo(results: Results, scenario: ScenarioId, participant: string): number | null {
+  if (costIn(results, scenario, participant) === null || costIn(results, scenario, OWN) === null) return null;
+  const theirs = roundsOf(results, scenario, participant);
+  const ratios = roundsOf(results, scenario, OWN).flatMap(({ round, cost }) =>
+    theirs.filter((m) => m.round === round).map((m) => (cost as number) / (m.cost as number)),
+  );
+  return median(ratios);
+}

@@ -1,5 +1,5 @@
 // What must be reached, as ratios to peers in the same run; absolute times say more about the machine than about us.
-import { costIn, OWN, type Results } from "./results.ts";
+import { costIn, OWN, type Results, ratioTo } from "./results.ts";
 import type { ScenarioId } from "./scenarios.ts";
 
 export interface Target {
@@ -44,11 +44,11 @@ export function judge(results: Results, scenarios: readonly ScenarioId[]): Verdi
 
 function judgeOne(results: Results, { scenario, peer, atMost, strictly }: Target): Verdict {
   const what = `${scenario}: ${strictly ? "below" : "at most"} ${atMost} of ${peer}`;
-  const theirs = costIn(results, scenario, peer);
-  const ours = costIn(results, scenario, OWN);
-  if (theirs === null) return { what, met: false, found: whyNot(results, scenario, peer) };
-  if (ours === null) return { what, met: false, found: whyNot(results, scenario, OWN) };
-  const ratio = ours / theirs;
+  const ratio = ratioTo(results, scenario, peer);
+  if (ratio === null) {
+    const missing = costIn(results, scenario, peer) === null ? peer : OWN;
+    return { what, met: false, found: whyNot(results, scenario, missing) };
+  }
   return { what, met: strictly ? ratio < atMost : ratio <= atMost, found: ratio.toFixed(2) };
 }
 

@@ -9,7 +9,7 @@ import { type Portion, Tally, type Worker, work } from "../../scripts/bench/load
 import { readOptions } from "../../scripts/bench/options.ts";
 import { cpuSeconds, parseStat, residentBytes } from "../../scripts/bench/process-tree.ts";
 import { tables } from "../../scripts/bench/report.ts";
-import { costIn, type Measurement, median, OWN, type Results } from "../../scripts/bench/results.ts";
+import { costIn, type Measurement, median, OWN, type Results, ratioTo } from "../../scripts/bench/results.ts";
 import { costOf, SCENARIOS, type ScenarioId } from "../../scripts/bench/scenarios.ts";
 import { judge, TARGETS } from "../../scripts/bench/targets.ts";
 
@@ -76,6 +76,18 @@ test("the cost is the median of the rounds, and one bad round spoils it", () => 
   expect(costIn(results(rounds), "plain", OWN)).toBe(2);
   expect(costIn(results([...rounds, measured("plain", OWN, null, 3)]), "plain", OWN)).toBeNull();
   expect([median([]), median([4, 2])]).toEqual([null, 3]);
+});
+
+test("a ratio compares what ran side by side: the median of the rounds' ratios, not the ratio of medians", () => {
+  const both = (ours: number, squid: number, round: number) => [
+    measured("plain", OWN, ours, round),
+    measured("plain", "squid", squid, round),
+  ];
+  const slower = results([...both(30, 100, 0), ...both(80, 200, 1), ...both(60, 100, 2)]);
+  expect(ratioTo(slower, "plain", "squid")).toBe(0.4);
+  expect(judge(slower, ["plain"])[0]).toMatchObject({ met: true, found: "0.40" });
+  const broken = results([...both(30, 100, 0), measured("plain", OWN, null, 1)]);
+  expect([ratioTo(broken, "plain", "squid"), ratioTo(results([]), "plain", "squid")]).toEqual([null, null]);
 });
 
 test("the table shows each participant with its ratio, or what was not right", () => {
