@@ -50,13 +50,14 @@ export class Bench {
   private credentials!: Credentials;
   private origin!: { readonly ports: OriginPorts; readonly running: Running };
   private load!: LoadGenerator;
+  private closed = false;
 
   constructor(plan: BenchPlan) {
     this.plan = plan;
     chmodSync(this.dir, 0o755);
   }
 
-  /** Runs everything. Call `close` in any case. */
+  /** Runs everything. Call `close` in any case; a run that is closed before its end throws. */
   async run(): Promise<Results> {
     await this.open();
     for (let round = 0; round < this.plan.rounds; round++) {
@@ -71,6 +72,7 @@ export class Bench {
 
   /** Ends all processes and removes their files. */
   async close(): Promise<void> {
+    this.closed = true;
     await Promise.allSettled(this.runners.map(({ running }) => running.stop()));
     await this.load?.stop();
     await this.origin?.running.stop();
@@ -138,6 +140,7 @@ export class Bench {
     for (let i = 0; i < able.length; i++) {
       const runner = able[(i + round) % able.length] as Runner;
       const measurement = await this.measure(scenario, runner, round);
+      if (this.closed) throw new Error("stopped");
       this.measurements.push(measurement);
       this.plan.tell(`${round + 1} ${scenario.id} ${runner.peer.name}: ${measurement.failed ?? measurement.cost}`);
     }
