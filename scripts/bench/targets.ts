@@ -49,7 +49,7 @@ function judgeOne(results: Results, { scenario, peer, atMost, strictly }: Target
     const missing = costIn(results, scenario, peer) === null ? peer : OWN;
     return { what, met: false, found: whyNot(results, scenario, missing) };
   }
-  return { what, met: strictly ? ratio < atMost : ratio <= atMost, found: ratio.toFixed(2) };
+  return { what, met: strictly ? ratio < atMost : ratio <= atMost, found: ratio.toFixed(3) };
 }
 
 function whyNot(results: Results, scenario: ScenarioId, name: string): string {

@@ -36,8 +36,8 @@ const results = (measurements: Measurement[], changes: Partial<Results> = {}): R
 });
 
 test.each([
-  ["met at the very ratio", 50, 100, true, "0.50"],
-  ["missed above it", 51, 100, false, "0.51"],
+  ["met at the very ratio", 50, 100, true, "0.500"],
+  ["missed above it", 51, 100, false, "0.510"],
   ["missed when the peer failed", 50, null, false, "squid failed: status 502 instead of 200"],
   ["missed when we failed", null, 100, false, `${OWN} failed: status 502 instead of 200`],
 ])("a target is %s", (_, ours, theirs, met, found) => {
@@ -85,7 +85,7 @@ test("a ratio compares what ran side by side: the median of the rounds' ratios, 
   ];
   const slower = results([...both(30, 100, 0), ...both(80, 200, 1), ...both(60, 100, 2)]);
   expect(ratioTo(slower, "plain", "squid")).toBe(0.4);
-  expect(judge(slower, ["plain"])[0]).toMatchObject({ met: true, found: "0.40" });
+  expect(judge(slower, ["plain"])[0]).toMatchObject({ met: true, found: "0.400" });
   const broken = results([...both(30, 100, 0), measured("plain", OWN, null, 1)]);
   expect([ratioTo(broken, "plain", "squid"), ratioTo(results([]), "plain", "squid")]).toEqual([null, null]);
 });
