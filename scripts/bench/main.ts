@@ -52,9 +52,9 @@ function participants(options: BenchOptions): Peer[] {
   return [own, ...other, ...PEERS.filter(({ name }) => wanted?.includes(name) ?? true), ...extra];
 }
 
-/** Whoever tells the benchmark to stop means all that it has started. */
+/** Whoever tells the benchmark to stop means all that it has started. Not 1: that is a missed target. */
 function closeOnSignals(bench: Bench): void {
-  const close = (): void => void bench.close().finally(() => process.exit(1));
+  const close = (): void => void bench.close().finally(() => process.exit(2));
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, close);
 }
 

@@ -1,6 +1,9 @@
 // The benchmark's own parts: what it reads, what it counts, and how it judges. The figures themselves are `npm run bench`'s.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
 import { expect, test } from "vitest";
 import { Latencies } from "../../scripts/bench/load/latencies.ts";
@@ -201,3 +204,35 @@ test("the CPU time and the memory of a child's child count", async () => {
     process.kill(-(child.pid as number), "SIGKILL");
   }
 });
+
+test("a benchmark that is told to stop takes its processes and files with it, and judges nothing", {
+  timeout: 120_000,
+}, async () => {
+  const dir = mkdtempSync(join(tmpdir(), "bench-stop-"));
+  const args = ["--import", "tsx", "scripts/bench/main.ts", "--only", "plain", "--peers", "none"];
+  const child = spawn(process.execPath, args, {
+    env: { ...process.env, TMPDIR: dir },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  let printed = "";
+  child.stdout.on("data", (chunk: Buffer) => {
+    printed += chunk.toString();
+  });
+  child.stderr.on("data", (chunk: Buffer) => {
+    if (chunk.includes("listens")) child.kill("SIGTERM");
+  });
+  await once(child, "exit");
+  expect([child.exitCode, printed]).toEqual([2, ""]);
+  const left = readdirSync("/proc").filter((pid) => /^\d+$/.test(pid) && commandOf(pid).includes(dir));
+  expect([left, readdirSync(dir).filter((name) => name.startsWith("sallyport-bench"))]).toEqual([[], []]);
+  rmSync(dir, { recursive: true });
+});
+
+/** "" when it has ended meanwhile. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  } catch {
+    return "";
+  }
+}
