@@ -24,7 +24,10 @@ export interface Scenario {
   readonly title: string;
   readonly unit: Unit;
   readonly job: Pick<Job, "kind" | "way" | "content" | "fresh" | "connections" | "streams">;
-  /** Units of work, where time allows, before the first measurement: after these a compiled program is as fast as it gets. */
+  /**
+   * Units of work, where time allows, before the first measurement, and a part of them before each later one: after these a
+   * compiled program is as fast as it gets.
+   */
   readonly warmth: number;
   /** Our proxy runs it with this many rules instead of none, and no peer runs it. */
   readonly rules?: number;
