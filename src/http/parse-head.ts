@@ -1,6 +1,7 @@
 // Heads of HTTP/1.1 messages (RFC 9112 sections 2 to 5), strictly: bytes in, a parsed head or a code out. No I/O, no caches.
 // Whatever two readers could read differently is refused, never repaired.
 import type { Reason } from "../shared/errors.ts";
+import { connectionOptions, isConnection } from "./connection-options.ts";
 import { type FieldKind, kindOf } from "./field-kind.ts";
 import type { Fields } from "./fields.ts";
 
@@ -187,19 +188,16 @@ function tabbed(b: Uint8Array, o: number): boolean {
   return false;
 }
 
-/** The connection options (RFC 9110 section 7.6.1); `Proxy-Connection` is read like it, as old clients mean it. */
 function takeConnection(head: Head): void {
   const fields = head.fields;
   let upgrade = false;
   for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i] as string;
-    if ((name.length !== 10 && name.length !== 16) || !/^(proxy-)?connection$/i.test(name)) continue;
-    for (const part of (fields[i + 1] as string).split(",")) {
-      const option = part.trim().toLowerCase();
+    if (!isConnection(fields[i] as string)) continue;
+    for (const option of connectionOptions(fields[i + 1] as string)) {
       if (option === "close") head.close = true;
       else if (option === "keep-alive") head.keepAlive = true;
       else if (option === "upgrade") upgrade = true;
-      else if (option !== "") {
+      else {
         head.nominated ??= [];
         head.nominated.push(option);
       }

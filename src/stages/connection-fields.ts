@@ -2,6 +2,7 @@
 // refuses loops. Framing fields stay where they are: the serialiser writes its own in their place.
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage } from "../exchange/stage.ts";
+import { connectionOptions, isConnection } from "../http/connection-options.ts";
 import { type Fields, isNamed } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
 import { viaEntry, wentThrough } from "../http/via.ts";
@@ -60,11 +61,9 @@ export function connectionFieldsStage(pseudonym: string): Stage {
 function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
   let names: Set<string> | null = null;
   for (let i = 0; i < fields.length; i += 2) {
-    const field = fields[i] as string;
-    if (!isNamed(field, "connection") && !isNamed(field, "proxy-connection")) continue;
-    for (const part of (fields[i + 1] as string).split(",")) {
-      const name = part.trim().toLowerCase();
-      if (USUAL.has(name)) continue;
+    if (!isConnection(fields[i] as string)) continue;
+    for (const name of connectionOptions(fields[i + 1] as string)) {
+      if (name === "close" || name === "keep-alive" || name === "upgrade") continue;
       if (END_TO_END.test(name) || injected(x, name))
         throw new ProxyError("malformed-request", "Connection names an end-to-end field");
       names ??= new Set();
@@ -73,7 +72,6 @@ function nominatedBy(fields: Fields, x: Exchange): ReadonlySet<string> | null {
   }
   return names;
 }
-const USUAL: ReadonlySet<string> = new Set(["", "close", "keep-alive", "upgrade"]);
 
 const injected = (x: Exchange, name: string): boolean =>
   x.decision?.plan.requestEdits.some((edit) => edit.name.toLowerCase() === name) ?? false;
@@ -112,10 +110,9 @@ function responseFields(x: Exchange, response: ResponseHead): void {
       nominated.add(ALT_SVC);
       dropped = true;
     } else if (isNamed(name, "connection")) {
-      for (const part of (fields[i + 1] as string).split(",")) {
-        const option = part.trim().toLowerCase();
+      for (const option of connectionOptions(fields[i + 1] as string)) {
         // An origin cannot make us drop what its own client needs.
-        if (option === "" || option === "close" || option === "keep-alive" || END_TO_END.test(option)) continue;
+        if (option === "close" || option === "keep-alive" || END_TO_END.test(option)) continue;
         nominated ??= new Set();
         nominated.add(option);
       }
