@@ -13,7 +13,7 @@ import type { Peer } from "./peers/peer.ts";
 import { CORES, freePort, type Running, startPinned, untilListening } from "./pinned.ts";
 import { cpuSeconds, residentBytes, threadSeconds } from "./process-tree.ts";
 import type { Measurement, Participant, Results } from "./results.ts";
-import { costOf, type Scenario } from "./scenarios.ts";
+import { costOf, type Scenario, type ScenarioId } from "./scenarios.ts";
 
 /** What a proxy does after its last response (audit, logs) is its work too: so long is waited for it. */
 const SETTLE_MS = 600;
@@ -34,6 +34,11 @@ export interface BenchPlan {
   readonly warmSeconds: number;
   /** Proxies run on one core. */
   readonly pinned: boolean;
+  /** After these rounds, so many more of some scenarios among some participants. */
+  readonly again?: {
+    readonly rounds: number;
+    readonly who: (sofar: Results) => ReadonlyMap<ScenarioId, ReadonlySet<string>>;
+  };
   /** For people: what is going on. */
   readonly tell: (text: string) => void;
 }
@@ -60,13 +65,19 @@ export class Bench {
   /** Runs everything. Call `close` in any case; a run that is closed before its end throws. */
   async run(): Promise<Results> {
     await this.open();
-    for (let round = 0; round < this.plan.rounds; round++) {
-      for (const scenario of this.plan.scenarios) await this.playRound(scenario, round);
+    const { rounds, scenarios, again } = this.plan;
+    for (let round = 0; round < rounds; round++) {
+      for (const scenario of scenarios) await this.playRound(scenario, round);
     }
+    if (again !== undefined) await this.playAgain(again.rounds, again.who(this.results));
     for (const { peer, running } of this.runners) {
       const participant = this.participants.find(({ name }) => name === peer.name);
       if (participant !== undefined && !running.ended) participant.residentAtEnd = residentBytes(running.pid);
     }
+    return this.results;
+  }
+
+  private get results(): Results {
     return { participants: this.participants, measurements: this.measurements };
   }
 
@@ -132,10 +143,21 @@ export class Bench {
     }
   }
 
-  private async playRound(scenario: Scenario, round: number): Promise<void> {
+  private async playAgain(rounds: number, who: ReadonlyMap<ScenarioId, ReadonlySet<string>>): Promise<void> {
+    const scenarios = this.plan.scenarios.filter(({ id }) => who.has(id));
+    if (scenarios.length > 0) this.plan.tell(`near a target, so again: ${scenarios.map(({ id }) => id).join(", ")}`);
+    for (let round = 0; round < rounds; round++) {
+      for (const scenario of scenarios) await this.playRound(scenario, this.plan.rounds + round, who.get(scenario.id));
+    }
+  }
+
+  /** `only`: the names of those who play; undefined: all that can. */
+  private async playRound(scenario: Scenario, round: number, only?: ReadonlySet<string>): Promise<void> {
     // Memory does not change from round to round, and opening a thousand connections takes some peers long.
     if (scenario.job.kind === "idle" && round > 0) return;
-    const able = this.runners.filter(({ peer }) => peer.scenarios.includes(scenario.id));
+    const able = this.runners.filter(
+      ({ peer }) => peer.scenarios.includes(scenario.id) && (only?.has(peer.name) ?? true),
+    );
     // Each round begins with another, so that none always follows the same neighbour.
     for (let i = 0; i < able.length; i++) {
       const runner = able[(i + round) % able.length] as Runner;

@@ -28,7 +28,8 @@ export const HELP = `npm run bench -- [options]
   --rounds N        interleaved rounds, of which the medians are shown (default 3)
   --seconds N       duration of each measurement (default 3)
   --quick           1 round of 1 second: figures to look at, not to quote
-  --check           exit 1 when a target is missed or its peer is missing
+  --check           exit 1 when a target is missed or its peer is missing; what comes near a target, on either
+                    side, is measured in eight more rounds, all of which count
   --json FILE       write all figures
   --profile A       run this scenario under Node's profiler and show where our CPU time goes
   --main FILE       a built main.js (default: builds, and takes dist/main.js)

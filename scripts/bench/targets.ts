@@ -42,6 +42,20 @@ export function judge(results: Results, scenarios: readonly ScenarioId[]): Verdi
   return [...verdicts, judgeMemory(results)];
 }
 
+/** So far from a target, on either side, noise may have decided. */
+const NEAR = 0.25;
+
+/** Scenarios in which a target was nearly missed or nearly met, and who must run them again for it: we and the peers of these targets. */
+export function closeCalls(results: Results, scenarios: readonly ScenarioId[]): Map<ScenarioId, Set<string>> {
+  const found = new Map<ScenarioId, Set<string>>();
+  for (const { scenario, peer, atMost } of TARGETS) {
+    const ratio = scenarios.includes(scenario) ? ratioTo(results, scenario, peer) : null;
+    if (ratio === null || Math.abs(ratio / atMost - 1) > NEAR) continue;
+    found.set(scenario, (found.get(scenario) ?? new Set([OWN])).add(peer));
+  }
+  return found;
+}
+
 function judgeOne(results: Results, { scenario, peer, atMost, strictly }: Target): Verdict {
   const what = `${scenario}: ${strictly ? "below" : "at most"} ${atMost} of ${peer}`;
   const ratio = ratioTo(results, scenario, peer);

@@ -14,7 +14,7 @@ import { cpuSeconds, parseStat, residentBytes } from "../../scripts/bench/proces
 import { tables } from "../../scripts/bench/report.ts";
 import { costIn, type Measurement, median, OWN, type Results, ratioTo } from "../../scripts/bench/results.ts";
 import { costOf, SCENARIOS, type ScenarioId } from "../../scripts/bench/scenarios.ts";
-import { judge, TARGETS } from "../../scripts/bench/targets.ts";
+import { closeCalls, judge, TARGETS } from "../../scripts/bench/targets.ts";
 
 const measured = (scenario: ScenarioId, participant: string, cost: number | null, round = 0): Measurement => ({
   scenario,
@@ -91,6 +91,24 @@ test("a ratio compares what ran side by side: the median of the rounds' ratios, 
   expect(judge(slower, ["plain"])[0]).toMatchObject({ met: true, found: "0.400" });
   const broken = results([...both(30, 100, 0), measured("plain", OWN, null, 1)]);
   expect([ratioTo(broken, "plain", "squid"), ratioTo(results([]), "plain", "squid")]).toEqual([null, null]);
+});
+
+test("what is near a target is measured again, on either side of it, by us and the peers of such targets", () => {
+  const all = (ours: number) =>
+    results([
+      ...[measured("plain", OWN, ours), measured("plain", "squid", 100)],
+      ...[
+        measured("keep-alive", OWN, 60),
+        measured("keep-alive", "squid", 100),
+        measured("keep-alive", "privoxy", 200),
+      ],
+    ]);
+  const again = (ours: number) =>
+    [...closeCalls(all(ours), ["plain", "keep-alive", "up"])].map(([id, who]) => [id, ...who]);
+  const kept = ["keep-alive", OWN, "squid"];
+  const plain = ["plain", OWN, "squid"];
+  expect([30, 40, 50, 60, 70].map(again)).toEqual([[kept], [kept, plain], [kept, plain], [kept, plain], [kept]]);
+  expect(closeCalls(all(50), ["up"]).size).toBe(0);
 });
 
 test("the table shows each participant with its ratio, or what was not right", () => {
