@@ -64,10 +64,14 @@ export class Exchange {
   hostText: string | null = null;
   /** Path and query for the record and for refusals, where those that came hold something that must not be written; else null. */
   shownTarget: string | null = null;
+  /** The protocols that the client wants to switch to, as the origin will be asked for them, or null. */
+  upgrade: string | null = null;
   principal: string | null = null;
   decision: Decision | null = null;
   /** The final response that the client gets (origin's or ours). */
   response: ResponseHead | null = null;
+  /** Length of the origin's content as its head says: 0 no content, null unknown. */
+  responseLength: number | null = null;
   failure: ProxyError | null = null;
   /** Set when a 101 agreed on a WebSocket; null: another protocol follows, or none. */
   webSocket: WebSocketAgreement | null = null;

@@ -23,8 +23,6 @@ export class Relay implements ClientEvents, OriginEvents {
   private readonly services: RelayServices;
   private readonly client: ClientSide;
   private readonly expects: boolean;
-  /** The protocol that the client wants to switch to, or null. */
-  readonly upgrade: string | null;
   /** What the origin switched to, once it has. */
   switchedTo: string | null = null;
 
@@ -46,12 +44,11 @@ export class Relay implements ClientEvents, OriginEvents {
   private lastActivity: number;
   private readonly began: number;
 
-  constructor(services: RelayServices, client: ClientSide, x: Exchange, expects: boolean, upgrade: string | null) {
+  constructor(services: RelayServices, client: ClientSide, x: Exchange, expects: boolean) {
     this.services = services;
     this.client = client;
     this.x = x;
     this.expects = expects;
-    this.upgrade = upgrade;
     this.began = this.lastActivity = services.coarse.now;
   }
 
@@ -130,7 +127,7 @@ export class Relay implements ClientEvents, OriginEvents {
     const x = this.x;
     x.timings.wait = this.services.clock.tick() - x.startedAt;
     this.opening = this.services.origins.open(
-      { exchange: x, length, expectContinue: this.expects && !this.continued, upgrade: this.upgrade },
+      { exchange: x, length, expectContinue: this.expects && !this.continued, upgrade: x.upgrade },
       this,
     );
   }
@@ -220,6 +217,7 @@ export class Relay implements ClientEvents, OriginEvents {
     this.touch();
     this.headSeen = true;
     this.x.response = response;
+    this.x.responseLength = length;
     try {
       const result = this.services.pipeline.onResponse(this.x, response);
       if (result instanceof Promise) {
@@ -350,6 +348,7 @@ export class Relay implements ClientEvents, OriginEvents {
       if (!x.requestComplete)
         throw new ProxyError("origin-protocol", "the origin switched protocols inside the request");
       x.response = response;
+      x.responseLength = 0;
       const result = this.services.pipeline.onResponse(x, response);
       if (result !== null) throw new ProxyError("internal", "a response stage cannot answer for a 101");
     } catch (error) {
@@ -368,7 +367,7 @@ export class Relay implements ClientEvents, OriginEvents {
   }
 
   private mayBecome(protocol: string | null): boolean {
-    const wanted = this.upgrade?.toLowerCase().split(", ") ?? [];
+    const wanted = this.x.upgrade?.toLowerCase().split(", ") ?? [];
     return protocol !== null && wanted.includes(protocol.toLowerCase());
   }
 

@@ -69,7 +69,9 @@ export function contentStage(options: ContentStageOptions): Stage {
       if (plan !== null && response.status === 101 && x.webSocket === null) unseen(x, plan);
       if (plan === null || !plan.onResponse) return null;
       const side = new ContentSide(x, plan, "response");
-      const hasContent = x.received.method !== "HEAD" && response.status !== 204 && response.status !== 304;
+      const { status } = response;
+      const hasContent =
+        x.responseLength !== 0 && x.received.method !== "HEAD" && status !== 101 && status !== 204 && status !== 304;
       for (const rule of plan.response.head)
         if (rule.matcher.matches({ path: x.received.path, fields: response.fields, hasContent }))
           side.matched(rule, "head");
@@ -122,6 +124,7 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
   scanHost(side);
   scanTarget(side);
   scanFields(side, forward.fields, "fields");
+  scanUpgrade(side);
   if (!hasContent || rules.body.length === 0) return;
   const codings = codingsOf(allValues(forward.fields, "content-encoding"));
   // Refused before the origin is asked; what may pass is noted when the body begins.
@@ -190,6 +193,15 @@ function hideSecrets({ x, rules }: ContentSide): void {
 }
 
 const hidden = (rule: TextRule): TextRule => ({ ...rule, replacement: "(redacted)" });
+
+/** Upgrade is not among the fields any more: the connection writes it anew. It is no text to replace something in. */
+function scanUpgrade(side: ContentSide): void {
+  const { upgrade } = side.x;
+  if (upgrade === null) return;
+  for (const rule of side.rules.fields)
+    if (matchesText(rule, upgrade, false) && side.matched(rule, "fields", nameIn(rule, upgrade)))
+      throw side.blocked(rule, "fields", nameIn(rule, upgrade));
+}
 
 /** Looks at every name and value, but not at values that the policy itself put in. A name that is to be replaced is removed. */
 function scanFields(side: ContentSide, fields: Fields, place: string): void {

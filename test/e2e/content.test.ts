@@ -137,6 +137,11 @@ const BLOCKED: [string, string, [string, Buffer]][] = [
   ["a token in a path", `/repos/${TOKEN}`, NONE],
   ["a token in a body", "/", length(Buffer.from(`GITHUB_TOKEN=${TOKEN}\n`))],
   ["a token in a field", "/", length(Buffer.from("x"), `Authorization: Bearer ${TOKEN}\r\n`)],
+  [
+    "a token in the protocols of Upgrade",
+    "/",
+    length(Buffer.from("x"), `Connection: Upgrade\r\nUpgrade: ${TOKEN}, websocket\r\n`),
+  ],
   ["a token in Basic credentials", "/", length(Buffer.from("x"), `Authorization: Basic ${basic(`x:${TOKEN}`)}\r\n`)],
   ["a token in JSON, partly escaped", "/", length(Buffer.from(`{"a":"${escaped(TOKEN)}"}`))],
   ["in the name of a file in gzip", "/", coded("Content-Encoding: gzip\r\n", named(gzipSync("x"), SECRET))],

@@ -97,7 +97,7 @@ class ReferencePort {
       x.note("host-replaced");
     }
     const side = new NodeHttpClientSide(request, response);
-    const relay = new Relay(services, side, x, expects && length !== 0, null);
+    const relay = new Relay(services, side, x, expects && length !== 0);
     side.relay = relay;
     const deadline = services.wheel.start({ expire: () => relay.poll() }, 500);
     response.on("close", () => deadline.stop());

@@ -116,6 +116,21 @@ describe("requests are decided by their head before anything is dialled", () => 
     else request(setup);
   });
 
+  it.each([
+    [200, 5, true],
+    [200, null, true],
+    [302, 0, false],
+    [101, 0, false],
+    [204, 0, false],
+  ])("a response %i with %s bytes and no media type", (status, length, refused) => {
+    const rules = [{ block: { "media-type": "application/octet-stream", on: "response" } }];
+    const x = request({ method: "GET", length: 0, rules });
+    x.responseLength = length;
+    const look = () => stage.onResponse?.(x, responseHead([], status));
+    if (refused) expect(refusal(look).reason).toBe("content-blocked");
+    else expect(look()).toBeNull();
+  });
+
   it("uses the status and the words of the rule", () => {
     const rule = { block: { text: "x1", status: 400, message: "Request blocked by content filter" } };
     const error = refusal(() => request({ rules: [rule], path: "/x1" }));

@@ -210,7 +210,8 @@ export class ClientConnection implements ClientSide, ConnectSide {
       x.note("host-replaced");
     }
     if (head.minor === 0 && head.expect) head.expect = false;
-    const relay = new Relay(services, this, x, head.expect && this.length !== 0, upgradeOf(head));
+    x.upgrade = upgradeOf(head);
+    const relay = new Relay(services, this, x, head.expect && this.length !== 0);
     this.relay = relay;
     this.body = this.length === 0 ? null : new RequestBody(this.length);
     this.state = this.length === 0 ? "wait" : "body";

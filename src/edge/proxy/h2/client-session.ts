@@ -200,7 +200,7 @@ export class H2ClientSession implements StreamOwner {
     const x = new Exchange(newId(now), now, services.clock.tick(), this.facts, services.policy(), request, length);
     const side = new H2ClientStream(this, stream, length);
     const expect = firstValue(request.fields, "expect");
-    const relay = new Relay(services, side, x, expect !== null && length !== 0, null);
+    const relay = new Relay(services, side, x, expect !== null && length !== 0);
     side.relay = relay;
     this.streams.add(side);
     let refused = error;
