@@ -313,6 +313,9 @@ export class Relay implements ClientEvents, OriginEvents {
   responseEnd(trailers: Fields | null): void {
     if (this.completed) return;
     this.touch();
+    // Its connection may serve another exchange from now on: whatever happens to this one, that is none of its business.
+    this.origin = null;
+    this.opening = null;
     if (this.early !== null) {
       this.pendingEnd = { trailers };
       return;

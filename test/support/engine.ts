@@ -22,6 +22,7 @@ import { joinWebSocket } from "../../src/edge/websocket/join.ts";
 import { Pipeline } from "../../src/exchange/pipeline.ts";
 import { refuseExchange } from "../../src/exchange/refusal.ts";
 import type { Origins } from "../../src/exchange/sides.ts";
+import type { Turns } from "../../src/exchange/turns.ts";
 import { type InForce, loadInForce } from "../../src/roles/in-force.ts";
 import { LoopTurns } from "../../src/roles/turns.ts";
 import { KnownSecrets } from "../../src/shared/known-secrets.ts";
@@ -44,6 +45,8 @@ export interface EngineOptions {
   readonly policy: string;
   /** Name servers; none: names are not resolved (their questions go nowhere). */
   readonly servers?: readonly string[];
+  /** Who shares the event loop among those who search content. */
+  readonly turns?: Turns;
   /** Something else than our own engine speaks HTTP on both sides: the reference implementation. */
   readonly instead?: HttpSides;
 }
@@ -124,7 +127,7 @@ function servicesOf(
   const leaves = new LeafCache({ ca, now: Date.now });
   const pseudonym = "sallyport-test";
   const secrets = new KnownSecrets(config.secretValues);
-  const turns = new LoopTurns();
+  const turns = options.turns ?? new LoopTurns();
   const pipeline = new Pipeline(
     theLine({
       audit: { sink, secrets },

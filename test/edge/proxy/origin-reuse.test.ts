@@ -2,8 +2,10 @@
 import { once } from "node:events";
 import http from "node:http";
 import type { AddressInfo } from "node:net";
+import { setTimeout as wait } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
 import { describe, expect, test } from "vitest";
+import type { Turns, Work } from "../../../src/exchange/turns.ts";
 import { TestCa } from "../../support/certificates.ts";
 import { startEngine } from "../../support/engine.ts";
 import { startTestHouse } from "../../support/house.ts";
@@ -39,6 +41,38 @@ test("three hundred requests on one connection take one origin connection, and l
   } finally {
     agent.destroy();
     origin.close().closeAllConnections();
+    await engine.close();
+  }
+});
+
+test("an exchange that fails while its response is still searched leaves alone who has its connection by then", async () => {
+  const waiting: Work[] = [];
+  const turns: Turns = { take: (work) => void waiting.push(work) };
+  const origin = await startRawOrigin(async ({ socket }, request) => {
+    if (request === 1) await wait(500);
+    socket.write("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello");
+  });
+  const rule = `{ id: r, allow: "http://127.0.0.1:${origin.port}/**", content: [{ block: { text: absent } }] }`;
+  const engine = await startEngine({
+    policy: `version: 1\nnetwork: { allow: [127.0.0.0/8] }\nrules: [${rule}]\n`,
+    turns,
+  });
+  const url = `http://127.0.0.1:${origin.port}/`;
+  const ask = `GET ${url} HTTP/1.1\r\nHost: 127.0.0.1:${origin.port}\r\n\r\n`;
+  const [first, second] = [await connectTo(engine.port), await connectTo(engine.port)];
+  try {
+    first.send(ask);
+    while (waiting.length === 0) await wait(5);
+    second.send(ask);
+    await origin.until((text) => text.split("\r\n\r\n").length === 3);
+    first.socket.resetAndDestroy();
+    while (waiting.length < 2) await wait(5);
+    for (const work of waiting) while (work.step());
+    expect((await second.response()).content).toBe("hello");
+    expect(origin.conversations).toHaveLength(1);
+  } finally {
+    second.destroy();
+    await origin.close();
     await engine.close();
   }
 });
