@@ -210,6 +210,19 @@ const FAULTS: readonly ClientFault[] = [
     records: [{ kind: "connect", ...gone, decision: "allow" }],
   },
   {
+    name: "resets while the tunnel is dialled, and has said something already",
+    ways: BLIND,
+    act: async (at) => {
+      const client = await warm(await rig.open(at.address));
+      client.send(
+        Buffer.concat([Buffer.from(`CONNECT ${at.host}:${hole.port} HTTP/1.1\r\nHost: x\r\n\r\n`), HALF_HELLO]),
+      );
+      await pause(200);
+      return reset(client);
+    },
+    records: [{ kind: "connect", ...gone, decision: "allow" }],
+  },
+  {
     name: "stalls inside a head",
     act: async (at, enter) => (await enter()).send(at.head()),
     status: 408,

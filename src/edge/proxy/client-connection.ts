@@ -15,11 +15,12 @@ import { asProxyError, ProxyError } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { borrowReads } from "./borrowed-reads.ts";
 import { Connect } from "./connect.ts";
-import type { ConnectSide } from "./connect-side.ts";
+import { CONNECT_AT_MOST, type ConnectSide } from "./connect-side.ts";
 import { earlyRefusal, recordEarlyEnd } from "./early-refusal.ts";
 import { Input } from "./input.ts";
+import { Leaving } from "./leaving.ts";
 import { RequestBody } from "./request-body.ts";
-import { readTarget } from "./request-target.ts";
+import { readTarget, upgradeOf } from "./request-target.ts";
 import { resetUnder } from "./reset.ts";
 import { ResponseWriter } from "./response-writer.ts";
 import type { ProxyServices } from "./services.ts";
@@ -43,6 +44,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
   private readonly raw: Duplex;
   private readonly scheme: Scheme | null;
   private readonly writer: ResponseWriter;
+  private readonly leaving: Leaving;
   private readonly input = new Input();
   private readonly deadline: Deadline;
   private state: State = "head";
@@ -83,6 +85,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     this.overLimit = overLimit;
     this.onPreface = onPreface;
     this.writer = new ResponseWriter(socket, this);
+    this.leaving = new Leaving(this.writer.out);
     this.deadline = services.wheel.start(this, services.settings.headerTimeout);
     (socket as Owned)[OWNER] = this;
     this.giveBack = borrowReads(socket, (n, shared) => {
@@ -134,6 +137,11 @@ export class ClientConnection implements ClientSide, ConnectSide {
 
   private readHead(): boolean {
     const input = this.input;
+    if (this.writer.out.full) {
+      // Who does not read its answers gets no more of them, or they would have to be kept here.
+      this.pause();
+      return false;
+    }
     const limits = this.services.policy().defaults.limits;
     if (!input.worthParsing(limits.headers)) return false;
     const head = new Head();
@@ -197,7 +205,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     if (authority === null)
       return this.refuseConnection(new ProxyError("malformed-request", "CONNECT wants host:port"), head);
     this.state = "wait";
-    this.deadline.at = this.services.wheel.now + this.services.settings.headerTimeout;
+    this.deadline.at = this.services.wheel.now + CONNECT_AT_MOST;
     new Connect(this, authority, head.fields).start();
   }
 
@@ -280,13 +288,12 @@ export class ClientConnection implements ClientSide, ConnectSide {
 
   closed(): void {
     if (this.state === "handed-over") return;
-    const relay = this.relay;
+    const { relay, state } = this;
     this.relay = null;
-    const wasGone = this.state === "gone";
     this.state = "gone";
     this.release();
     if (relay !== null) relay.requestFailed(new ProxyError("client-gone"));
-    else if (!wasGone && this.input.length > 0)
+    else if (state === "head" && this.input.length > 0)
       this.recordConnection(new ProxyError("client-gone", "the request broke off"), null);
     this.input.clear();
     // V8 keeps what node:tls hangs on a connection until it marks its old generation: not with all of this, too.
@@ -301,13 +308,15 @@ export class ClientConnection implements ClientSide, ConnectSide {
 
   expire(): void {
     const wheel = this.services.wheel;
-    if (this.state === "head") {
-      if (this.input.length > 0) this.refuseConnection(new ProxyError("request-timeout"), null);
-      else this.destroy();
-    } else if (this.relay !== null) {
+    if (this.relay !== null) {
       this.deadline.at = wheel.now + POLL;
       this.relay.poll();
-    } else this.destroy();
+    } else if (!this.writer.out.idle) {
+      this.deadline.at = wheel.now + POLL;
+      if (this.leaving.stuck(wheel.now, this.services.settings.idleTimeout)) this.destroy();
+    } else if (this.state === "head" && this.input.length > 0)
+      this.refuseConnection(new ProxyError("request-timeout"), null);
+    else this.destroy();
   }
 
   // ---- the client's side of an exchange -----------------------------------------------------------------------------------
@@ -351,7 +360,9 @@ export class ClientConnection implements ClientSide, ConnectSide {
     this.relay = null;
     if (this.state !== "wait" || !this.keep) return this.close();
     this.state = "head";
-    this.deadline.at = this.services.wheel.now + this.services.settings.idleTimeout;
+    const { now } = this.services.wheel;
+    this.leaving.begin(now);
+    this.deadline.at = now + this.services.settings.idleTimeout;
     this.unpause();
     if (this.halfClosed && this.input.length === 0) return this.close();
     if (this.input.length > 0) this.consume();
@@ -363,9 +374,13 @@ export class ClientConnection implements ClientSide, ConnectSide {
     // The missing last chunk says that the content is not whole: what was let through before still leaves.
     if (this.writer.chunked && !this.socket.destroyed) return this.close();
     this.state = "gone";
-    // A reset, so that content which ends with the connection cannot look complete.
-    resetUnder(this.raw, this.socket);
+    this.reset();
     this.release();
+  }
+
+  /** Content which ends with the connection must not look complete. */
+  private reset(): void {
+    resetUnder(this.raw, this.socket);
   }
 
   pauseRequest(): void {
@@ -415,7 +430,11 @@ export class ClientConnection implements ClientSide, ConnectSide {
 
   outgoingDrained(): void {
     try {
-      this.relay?.clientDrained();
+      if (this.relay !== null) this.relay.clientDrained();
+      else if (this.state === "head") {
+        this.unpause();
+        this.consume();
+      }
     } catch (error) {
       this.broke(error);
     }
@@ -427,6 +446,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
     const { socket } = this;
     if (socket.destroyed) return null;
     const rest = this.input.take();
+    this.writer.out.flush(); // of answers before
     this.detach();
     socket.pause();
     socket.write(ESTABLISHED, "latin1");
@@ -464,9 +484,12 @@ export class ClientConnection implements ClientSide, ConnectSide {
     if (this.state === "gone") return;
     this.state = "closing";
     this.input.clear();
-    this.deadline.at = this.services.wheel.now + LINGER;
+    const { wheel } = this.services;
+    this.leaving.begin(wheel.now);
+    this.deadline.at = wheel.now + LINGER;
     this.writer.out.end(() => {
       if (this.halfClosed) this.destroy();
+      else this.deadline.at = wheel.now + LINGER;
     });
     this.unpause();
   }
@@ -479,7 +502,8 @@ export class ClientConnection implements ClientSide, ConnectSide {
 
   destroy(): void {
     if (this.state === "handed-over") return;
-    this.socket.destroy();
+    if (this.relay !== null || !this.writer.out.idle) this.reset();
+    else this.socket.destroy();
     this.closed();
   }
 
@@ -490,13 +514,6 @@ export class ClientConnection implements ClientSide, ConnectSide {
     if (relay !== null) relay.requestFailed(asProxyError(error));
     else this.destroy();
   }
-}
-
-/** The protocols that may be switched to: never HTTP/2 in clear text (RFC 9113 section 3.1), never in HTTP/1.0. */
-function upgradeOf(head: Head): string | null {
-  if (head.upgrade === null || head.minor === 0) return null;
-  const wanted = head.upgrade.split(",").map((protocol) => protocol.trim());
-  return wanted.filter((protocol) => protocol !== "" && !/^h2c?$/i.test(protocol)).join(", ") || null;
 }
 
 /** How HTTP/2 begins (RFC 9113 section 3.4): no request of HTTP/1.x does. */

@@ -6,6 +6,12 @@ import type { LocalResponse } from "../../exchange/stage.ts";
 import type { HttpVersion } from "../../http/messages.ts";
 import type { ProxyServices } from "./services.ts";
 
+/**
+ * Milliseconds after which a CONNECT without an answer is broken off. Credentials, DNS and each dial on the way have deadlines of their
+ * own, which answer and say why; this is for what has none.
+ */
+export const CONNECT_AT_MOST = 600_000;
+
 export interface ConnectSide {
   readonly version: HttpVersion;
   readonly services: ProxyServices;

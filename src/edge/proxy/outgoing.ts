@@ -38,6 +38,8 @@ export class Outgoing implements HeadSink {
   private after: (() => void) | null = null;
   /** While true, nothing leaves but what overflows a slab: the end of a message waits for its record. */
   held = false;
+  /** Writes that have left so far: while the number grows, the other side reads. */
+  landings = 0;
   private readonly socket: Duplex;
   private readonly owner: Drains;
   /** What a write passes on is with the operating system when the call returns, unless there is no room: TCP without TLS. */
@@ -52,6 +54,11 @@ export class Outgoing implements HeadSink {
   /** True when nothing waits and nothing is in flight. */
   get idle(): boolean {
     return this.used === 0 && this.flying === 0;
+  }
+
+  /** True while the other side has to read before more is to be written: `outgoingDrained` follows. */
+  get full(): boolean {
+    return this.blocked;
   }
 
   /** True while something has not been given to the socket yet. */
@@ -211,6 +218,7 @@ export class Outgoing implements HeadSink {
   private readonly landed = (): void => {
     give(this.slabs.shift() as Buffer);
     this.flying--;
+    this.landings++;
     if (this.flying === 0 && this.used > 0 && !this.held) this.send();
     if (this.blocked && this.flying < 2) {
       this.blocked = false;

@@ -107,6 +107,13 @@ function sameAuthority(named: Authority, authority: Authority, connect: ConnectC
   return named.host === authority.host || (connect.alias !== null && named.host === connect.alias);
 }
 
+/** The protocols that may be switched to: never HTTP/2 in clear text (RFC 9113 section 3.1), never in HTTP/1.0. Null: none. */
+export function upgradeOf(head: Head): string | null {
+  if (head.upgrade === null || head.minor === 0) return null;
+  const wanted = head.upgrade.split(",").map((protocol) => protocol.trim());
+  return wanted.filter((protocol) => protocol !== "" && !/^h2c?$/i.test(protocol)).join(", ") || null;
+}
+
 const request = (head: Head, scheme: Scheme, authority: Authority, path: string): RequestHead => ({
   method: head.method,
   scheme,

@@ -2,7 +2,7 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
 import type { ConnectionFacts } from "../../../exchange/exchange.ts";
 import type { LocalResponse } from "../../../exchange/stage.ts";
-import type { ConnectSide } from "../connect-side.ts";
+import { CONNECT_AT_MOST, type ConnectSide } from "../connect-side.ts";
 import type { ProxyServices } from "../services.ts";
 import { plainHeaders } from "./fields.ts";
 import { StreamBytes } from "./stream-bytes.ts";
@@ -67,11 +67,11 @@ export class ConnectStream implements ConnectSide {
   /** The session's deadline came round at `now`. False: the client does not even take the end of the stream. */
   poll(now: number): boolean {
     const { stream, socket } = this;
-    const { headerTimeout, idleTimeout } = this.services.settings;
+    const { idleTimeout } = this.services.settings;
     // After RST_STREAM(NO_ERROR) node:http2 would wait until everything was read and written.
     if (stream.closed && !socket.resetByUs && !socket.inOrder) stream.destroy();
     else if (!stream.headersSent && !stream.closed) {
-      if (now - this.began > headerTimeout) socket.destroy();
+      if (now - this.began > CONNECT_AT_MOST) socket.destroy();
     } else if (!this.opened || socket.destroyed) return this.pollEnded(now, idleTimeout);
     return true; // inside an opened one everybody has deadlines of their own
   }
