@@ -106,8 +106,10 @@ class Way {
     if (borrowReads(socket, read, buffer) !== null) giveBackAfter(buffer, [socket, this.to.socket]);
   }
 
-  record(): BodyRecord {
-    return { bytes: this.bytes, sha256: this.hash?.digest("hex") ?? "", complete: this.ended };
+  /** `broken`: what has not left by now never will. */
+  record(broken: boolean): BodyRecord {
+    const complete = this.ended && (!broken || this.to.socket.writableFinished);
+    return { bytes: this.bytes, sha256: this.hash?.digest("hex") ?? "", complete };
   }
 }
 
@@ -120,6 +122,8 @@ export class BlindRelay {
   private active: number;
   private over = false;
   private draining = false;
+  /** Both sides have ended, and so much still waited to be written to them when it was looked at last. -1: not yet. */
+  private left = -1;
 
   constructor(options: BlindOptions) {
     this.options = options;
@@ -150,8 +154,9 @@ export class BlindRelay {
     socket.on("end", () => this.ended(way));
     socket.on("error", () => this.finish(broken, "the connection broke"));
     socket.on("close", () => {
-      const orderly = way.ended || (this.sent.ended && this.received.ended);
-      this.finish(orderly ? null : broken, null);
+      if (this.left < 0) this.finish(way.ended ? null : broken, null);
+      else if (!socket.writableFinished) this.finish(broken, "the connection closed before all was written");
+      else this.flushed();
     });
     socket.on("drain", () => other.resume());
   }
@@ -160,9 +165,33 @@ export class BlindRelay {
     endedInOrder(way.from.socket, () => {
       way.ended = true;
       const other = way.to.socket;
-      if (this.sent.ended && this.received.ended) this.finish(null, null);
+      if (this.sent.ended && this.received.ended) this.bothEnded();
       else if (!other.destroyed) other.end();
     });
+  }
+
+  /** What waits to be written still leaves, however slowly it is read: the limits hold until then. */
+  private bothEnded(): void {
+    if (this.over) return;
+    const left = this.unsent();
+    if (left === 0) return this.finish(null, null);
+    this.left = left;
+    this.active = this.options.wheel.now;
+    const { client, origin } = this.options;
+    for (const { socket } of [client, origin]) {
+      socket.on("finish", () => this.flushed());
+      if (!socket.writableEnded) socket.end();
+    }
+  }
+
+  private flushed(): void {
+    const { client, origin } = this.options;
+    if (client.socket.writableFinished && origin.socket.writableFinished) this.finish(null, null);
+  }
+
+  private unsent(): number {
+    const { client, origin } = this.options;
+    return unsentOf(client.socket) + unsentOf(origin.socket);
   }
 
   private pass(way: Way, chunk: Uint8Array, own: boolean): boolean {
@@ -185,9 +214,17 @@ export class BlindRelay {
   expire(): void {
     const { wheel, limits } = this.options;
     this.deadline.at = wheel.now + 1_000;
+    if (this.left >= 0) this.look();
     if (this.draining && wheel.now - this.active >= QUIET) this.finish("shutting-down", null);
     else if (wheel.now - this.began > limits.total) this.finish("tunnel-limit", "longer than the rule's total time");
     else if (wheel.now - this.active > limits.idle) this.finish("tunnel-limit", "idle for longer than the limit");
+  }
+
+  /** Nothing comes any more: what leaves is what happens. */
+  private look(): void {
+    const left = this.unsent();
+    if (left !== this.left) this.active = this.options.wheel.now;
+    this.left = left;
   }
 
   /** The house drains: what moves goes on until the drain time is over, what is silent ends. */
@@ -216,8 +253,8 @@ export class BlindRelay {
     this.part(client, this.sent.ended, reason !== null);
     this.part(origin, this.received.ended, reason !== null);
     done({
-      sent: this.sent.record(),
-      received: this.received.record(),
+      sent: this.sent.record(reason !== null),
+      received: this.received.record(reason !== null),
       reason,
       detail,
     });
@@ -232,6 +269,12 @@ export class BlindRelay {
     else if (!socket.writableEnded) socket.end();
     if (!socket.destroyed) closeSoon(this.options.wheel, socket);
   }
+}
+
+/** What the system has not taken yet; of the piece that it takes at the moment that part too, where the system says how much. */
+function unsentOf(socket: Duplex): number {
+  const handle = (socket as { readonly _handle?: { readonly writeQueueSize?: number } | null })._handle;
+  return socket.writableLength + (handle?.writeQueueSize ?? 0);
 }
 
 /** Whoever does not close by itself is closed in a while; nothing is kept of a socket that has closed. */

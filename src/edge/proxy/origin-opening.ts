@@ -74,6 +74,32 @@ export class Opening {
   }
 }
 
+/** A dial, the request that began it, and those that wait for the session that it may bring. Nobody left: it is given up. */
+export class Joined {
+  private readonly all: Opening[] = [];
+  private readonly abandon: () => void;
+
+  constructor(first: Opening, abandon: () => void) {
+    this.abandon = abandon;
+    this.add(first);
+  }
+
+  add(o: Opening): void {
+    this.all.push(o);
+    o.giveUp = () => this.left();
+  }
+
+  /** The dial is over: from here on nobody's leaving can stop it. Returns who is still there. */
+  end(): readonly Opening[] {
+    for (const one of this.all) one.giveUp = null;
+    return this.all.filter((one) => !one.abandoned);
+  }
+
+  private left(): void {
+    if (this.all.every((one) => one.abandoned)) this.abandon();
+  }
+}
+
 const REMEMBERED = 2_000;
 
 /** Which origins do not speak HTTP/2, so that requests do not wait for each other's dial. */

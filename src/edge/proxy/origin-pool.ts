@@ -15,7 +15,7 @@ import { H2OriginSession, type SessionOwner } from "./h2/origin-session.ts";
 import type { Again } from "./h2/origin-stream.ts";
 import { OriginConnection } from "./origin-connection.ts";
 import { clientKeyOf, OriginKeys } from "./origin-key.ts";
-import { EarlyBytes, Opening, Versions } from "./origin-opening.ts";
+import { EarlyBytes, Joined, Opening, Versions } from "./origin-opening.ts";
 import { openRoute, type Route, type RouteServices } from "./origin-route.ts";
 import type { TimerWheel } from "./timers.ts";
 
@@ -52,8 +52,8 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   private readonly kept = new Map<string, Kept>();
   private readonly all = new Set<OriginConnection>();
   private readonly sessions = new Map<string, H2OriginSession[]>();
-  /** Dials that may bring a session, and who waits for them besides the one that began. */
-  private readonly dialling = new Map<string, Opening[]>();
+  /** Dials that may bring a session, while somebody wants it. */
+  private readonly dialling = new Map<string, Joined>();
   private readonly keys = new OriginKeys();
   private readonly versions = new Versions();
   /** Origins that speak HTTP/2 and said HTTP_1_1_REQUIRED (RFC 9113 section 7). */
@@ -86,9 +86,9 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     if (session !== null) return this.onSession(o, session, false);
     const idle = o.upgrade ? null : this.take(o.key, o.safe);
     if (idle !== null) return this.onConnection(o, idle);
-    const waiting = o.prefersHttp2 && !this.versions.isHttp1(o.key) ? this.dialling.get(o.key) : undefined;
-    if (waiting === undefined) return this.dial(o);
-    waiting.push(o);
+    const joined = o.prefersHttp2 && !this.versions.isHttp1(o.key) ? this.dialling.get(o.key) : undefined;
+    if (joined === undefined) return this.dial(o);
+    joined.add(o);
   }
 
   private onConnection(o: Opening, idle: OriginConnection): void {
@@ -169,9 +169,6 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
   private dial(o: Opening): void {
     const x = o.request.exchange;
     const { key } = o;
-    const waiting: Opening[] = [];
-    const leads = o.prefersHttp2 && !this.dialling.has(key);
-    if (leads) this.dialling.set(key, waiting);
     const reads = new FirstReads();
     const opening = openRoute(this.services, {
       destination: x.forward,
@@ -182,22 +179,28 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
       alpn: o.alpn,
       onread: reads.onread,
     });
-    // Others may wait for the same session: then the dial goes on without the one that began it.
-    o.giveUp = () => {
-      if (waiting.length === 0) opening.abandon();
+    // One that is given up takes its time to end, and another may have begun under the same key by then.
+    const forget = (): void => {
+      if (this.dialling.get(key) === joined) this.dialling.delete(key);
     };
+    const joined = new Joined(o, () => {
+      forget();
+      opening.abandon();
+    });
+    if (o.prefersHttp2 && !this.dialling.has(key)) this.dialling.set(key, joined);
     opening.route
       .then((route) => {
-        if (leads) this.dialling.delete(key);
-        if (o.priorKnowledge || route.alpn === "h2") return this.speakHttp2(o, route, reads.early, waiting);
+        forget();
+        const wanted = joined.end();
+        if (o.priorKnowledge || route.alpn === "h2") return this.speakHttp2(o, route, reads.early, wanted);
         if (o.prefersHttp2) this.versions.http1(key);
         reads.connection = this.speakHttp1(o, route, reads.early);
-        for (const other of waiting) if (!other.abandoned) this.advance(other);
+        for (const other of wanted) if (other !== o && !other.abandoned) this.advance(other);
       })
       // Also what failed above: a bug costs these exchanges, and not the process.
       .catch((error: unknown) => {
-        if (leads) this.dialling.delete(key);
-        for (const one of [o, ...waiting].filter((each) => !each.abandoned)) {
+        forget();
+        for (const one of joined.end()) {
           if (opening.reached !== null) recordWay(one.request.exchange, opening.reached);
           one.events.originFailed(asProxyError(error));
         }
@@ -220,8 +223,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     return connection;
   }
 
-  private speakHttp2(o: Opening, route: Route, early: EarlyBytes, waiting: readonly Opening[]): void {
-    const wanted = [o, ...waiting].filter((one) => !one.abandoned);
+  private speakHttp2(o: Opening, route: Route, early: EarlyBytes, wanted: readonly Opening[]): void {
     if (wanted.length === 0) {
       route.socket.on("error", () => {});
       route.socket.destroy();

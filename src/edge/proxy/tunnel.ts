@@ -8,7 +8,7 @@ import type { Destination } from "../../http/messages.ts";
 import { originText } from "../../http/target.ts";
 import { viaEntry, withVia } from "../../http/via.ts";
 import type { ConnectDecision, NextProxy, Plan, TunnelPlan } from "../../policy/types.ts";
-import { asProxyError, type ProxyError, type Reason } from "../../shared/errors.ts";
+import { asProxyError, ProxyError, type Reason } from "../../shared/errors.ts";
 import { newId } from "../../shared/ids.ts";
 import { BlindRelay } from "./blind-relay.ts";
 import type { Connect } from "./connect.ts";
@@ -69,6 +69,9 @@ class Tunnel {
   private readonly decision: ConnectDecision;
   /** True: inside an opened CONNECT that has been answered and recorded. */
   private readonly inner: boolean;
+  /** The dial, while it lasts. */
+  private opening: RouteOpening | null = null;
+  private readonly gone = (): void => this.giveUp("client-gone");
   private route: Route | null = null;
   /** What the record says of the way: as far as it came. */
   private way: OriginRecord | null = null;
@@ -100,12 +103,14 @@ class Tunnel {
       alpn: null,
       onread: origin.onread,
     });
-    const gone = (): void => opening.abandon();
+    this.opening = opening;
     const clientSocket = this.connect.side.socket;
-    clientSocket.once("close", gone);
+    clientSocket.once("close", this.gone);
+    // Outside an opened CONNECT the client's own connection is among what a house that drains knows of.
+    if (this.inner) services.open.add(this);
     const opened = opening.route.then(
       (route) => {
-        clientSocket.off("close", gone);
+        if (!this.dialled()) return void route.socket.destroy();
         this.route = route;
         this.way = route.record;
         const joined = established(route);
@@ -118,14 +123,7 @@ class Tunnel {
         services.metrics.tunnelOpened();
         this.hello(joined.client, joined.rest, origin);
       },
-      (error: unknown) => {
-        clientSocket.off("close", gone);
-        const failure = asProxyError(error);
-        this.way = opening.reached;
-        if (!this.inner) return this.connect.refuse(failure, this.originRecord());
-        this.failed(failure);
-        clientSocket.destroy();
-      },
+      (error: unknown) => this.failed(asProxyError(error)),
     );
     // A bug costs one connection.
     opened.catch((error: unknown) => {
@@ -135,8 +133,36 @@ class Tunnel {
     });
   }
 
-  private failed(error: ProxyError): void {
-    this.record(NOTHING, NOTHING, error.reason, error.message);
+  /** The dial is over. False: it was before. */
+  private dialled(): boolean {
+    if (this.opening === null) return false;
+    this.way = this.opening.reached;
+    this.opening = null;
+    const { socket, services } = this.connect.side;
+    socket.off("close", this.gone);
+    services.open.delete(this);
+    return true;
+  }
+
+  private failed(failure: ProxyError): void {
+    if (!this.dialled()) return;
+    if (!this.inner) return this.connect.refuse(failure, this.originRecord());
+    this.record(NOTHING, NOTHING, failure.reason, failure.message);
+    this.connect.side.socket.destroy();
+  }
+
+  /** Recorded at once: a dial that is given up takes its time to end, and by then the house may have closed. */
+  private giveUp(reason: Reason): void {
+    this.opening?.abandon();
+    this.failed(new ProxyError(reason));
+  }
+
+  /** Nothing has passed yet, so there is nothing to wait for. */
+  drain(): void {
+    this.destroy();
+  }
+  destroy(): void {
+    this.giveUp("shutting-down");
   }
 
   /** Holds the client's bytes until its ClientHello is whole and its SNI is the name that was allowed. */
