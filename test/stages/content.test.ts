@@ -677,6 +677,7 @@ describe("charsets", () => {
   const utf16 = (text: string) => Buffer.from(text, "utf16le");
   const swapped = (text: string) => utf16(text).swap16();
   const utf32 = (text: string) => Buffer.from(Uint32Array.from([...text], (c) => c.codePointAt(0) ?? 0).buffer);
+  const marked = (text: Buffer) => Buffer.concat([Buffer.from("fffe", "hex"), text]);
   const cases: [string, string, Buffer, boolean][] = [
     ["utf-16le by label", "text/plain; charset=utf-16le", utf16(`a ${KEYWORD}`), true],
     ["utf-16be by label", 'text/plain; charset="UTF-16BE"', swapped(`a ${KEYWORD}`), true],
@@ -698,6 +699,11 @@ describe("charsets", () => {
     ["utf-32 by its mark", "text/plain", utf32(`\ufeffé ${KEYWORD}`), true],
     ["utf-32be by its mark", "text/plain", utf32(`\ufeffé ${KEYWORD}`).swap32(), true],
     ["utf-32 by label", "text/plain; charset=utf-32", utf32(`é ${KEYWORD}`).swap32(), true],
+    ["a mark of utf-32 or utf-16", "text/plain", utf16(`\ufeff\0${KEYWORD}`), true],
+    ["a label that the mark denies", "text/plain; charset=utf-16be", marked(swapped(KEYWORD)), true],
+    ["a mark that the label denies", "text/plain; charset=utf-16be", marked(utf16(KEYWORD)), true],
+    ["an unknown charset with a mark", "text/plain; charset=utf-7", Buffer.from("fffe4100", "hex"), true],
+    ["nothing bad with a mark", "text/plain; charset=utf-16be", marked(utf16("hello")), false],
     ["nothing bad in utf-32", "application/json", utf32('{"a":"hello"}'), false],
     ["numbers", "application/octet-stream", Buffer.from([0, 0, 0, 24, 0, 0, 0, 1, 255, 255, 255, 255, 0]), false],
   ];
