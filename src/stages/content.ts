@@ -4,18 +4,9 @@ import type { Exchange } from "../exchange/exchange.ts";
 import type { BodyNext, Stage, StageResult, StepPlan } from "../exchange/stage.ts";
 import type { Turns } from "../exchange/turns.ts";
 import { charsetOf } from "../filters/charset.ts";
-import type { ContentPlan, TextRule } from "../filters/content-plan.ts";
+import type { ContentPlan } from "../filters/content-plan.ts";
 import { codingsOf, type Decoders } from "../filters/decoder.ts";
-import {
-  matchesField,
-  matchesText,
-  nameIn,
-  PATH_PARTS,
-  QUERY_PARTS,
-  redactedTarget,
-  redactedValue,
-  splitTarget,
-} from "../filters/head-scan.ts";
+import { matchesField, matchesText, nameIn, redactedValue } from "../filters/head-scan.ts";
 import { mediaTypeOf } from "../filters/media-type.ts";
 import { allValues, type Fields, firstValue, removeField, sameName, setField } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
@@ -23,6 +14,7 @@ import { CodedStep } from "./content-coded-step.ts";
 import { inspectionOf } from "./content-messages.ts";
 import { PlainStep, type StepJob } from "./content-plain-step.ts";
 import { ContentSide, signatureOf } from "./content-side.ts";
+import { scanTarget } from "./content-target.ts";
 import { TrailersStep } from "./content-trailers-step.ts";
 
 export interface ContentStageOptions {
@@ -147,52 +139,6 @@ function scanHost(side: ContentSide): void {
       if (side.matched(rule, "host", name)) throw side.blocked(rule, "host", name);
     }
 }
-
-function scanTarget(side: ContentSide): void {
-  const { forward } = side.x;
-  hideSecrets(side);
-  let { path, query } = splitTarget(forward.path);
-  for (const rule of side.rules.path)
-    if (matchesText(rule, path, false) && side.matched(rule, "path", nameIn(rule, path)))
-      path = redactedTarget(rule, path, PATH_PARTS, false);
-  for (const rule of side.rules.query)
-    if (query !== "" && matchesText(rule, query, true) && side.matched(rule, "query", nameIn(rule, query)))
-      query = redactedTarget(rule, query, QUERY_PARTS, true);
-  scanWholeTarget(side, path + query);
-  const target = path + query;
-  if (target !== forward.path) forward.path = target.startsWith("/") || target === "*" ? target : `/${target}`;
-}
-
-/** A secret with a question mark in it stands partly in the path and partly in the query. It is not replaced there. */
-function scanWholeTarget(side: ContentSide, target: string): void {
-  for (const rule of side.rules.path)
-    if (rule.secret && side.rules.query.some((other) => other.matcher === rule.matcher) && crosses(rule, target))
-      side.matched(rule, "target");
-}
-
-const crosses = (rule: TextRule, target: string): boolean => {
-  const { path, query } = splitTarget(target);
-  return (
-    query !== "" &&
-    matchesText(rule, target, true) &&
-    !matchesText(rule, path, false) &&
-    !matchesText(rule, query, true)
-  );
-};
-
-/** What the rules find in the target stays out of the record and of the refusal. */
-function hideSecrets({ x, rules }: ContentSide): void {
-  let { path, query } = splitTarget(x.received.path);
-  for (const rule of rules.path)
-    if (rule.secret && matchesText(rule, path, false)) path = redactedTarget(hidden(rule), path, PATH_PARTS, false);
-  for (const rule of rules.query)
-    if (rule.secret && query !== "" && matchesText(rule, query, true))
-      query = redactedTarget(hidden(rule), query, QUERY_PARTS, true);
-  if (rules.path.some((rule) => rule.secret && crosses(rule, path + query))) x.shownTarget = "/(redacted)";
-  else if (path + query !== x.received.path) x.shownTarget = path + query;
-}
-
-const hidden = (rule: TextRule): TextRule => ({ ...rule, replacement: "(redacted)" });
 
 /** Upgrade is not among the fields any more: the connection writes it anew. It is no text to replace something in. */
 function scanUpgrade(side: ContentSide): void {

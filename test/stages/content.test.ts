@@ -168,6 +168,30 @@ describe("requests are decided by their head before anything is dialled", () => 
     expect(x.received.path).toContain("123-45-6789");
   });
 
+  it.each([
+    ["with its escapes undone twice", "/a?123%252D45-6789", "\\d{3}-\\d{2}-\\d{4}"],
+    ["across parts", "/a?x=1&y=2", "x=1&y"],
+    ["with the question mark", "/a?x=1&y=2", "\\?x=1"],
+    ["with the question mark, again and again", "/a?x=1x=1&y", "\\?x=1"],
+  ])("leaves the query a query where a match shows %s", (_, path, pattern) => {
+    const x = request({ rules: [{ redact: { pattern, in: "query", with: "" } }], path });
+    expect(x.forward.path).toMatch(/^\/a\?/);
+    expect(x.forward.path).not.toMatch(new RegExp(pattern));
+  });
+
+  it("writes down a query as a query, and a path with its slash, where a secret shows with escapes undone twice", () => {
+    const secrets = [{ name: "s", value: "hunter2-and-more" }];
+    const late = "hunter2-and-more".replace(/[a-z]/g, (c) => `%25${c.charCodeAt(0).toString(16)}`);
+    for (const [path, shown] of [
+      [`/a?${late}`, "/a?(redacted)"],
+      [`/${late}`, "/(redacted)"],
+    ] as const) {
+      const x = exchange({ rules: [{ block: "secrets" }], secrets, path });
+      expect(refusal(() => stage.onRequest?.(x)).reason).toBe("content-blocked");
+      expect(x.shownTarget).toBe(shown);
+    }
+  });
+
   it.each(signed)("refuses to change a request with %s", async (_, fields, path) => {
     const head = refusal(() => request({ rules: [redact], path, fields: [...fields, "x", "123-45-6789"] }));
     expect(head.message).toMatch(/must not be changed/);
