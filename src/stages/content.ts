@@ -8,8 +8,9 @@ import type { ContentPlan } from "../filters/content-plan.ts";
 import { codingsOf, type Decoders } from "../filters/decoder.ts";
 import { matchesField, matchesText, nameIn, redactedValue } from "../filters/head-scan.ts";
 import { mediaTypeOf } from "../filters/media-type.ts";
-import { allValues, type Fields, firstValue, removeField, sameName, setField } from "../http/fields.ts";
+import { allValues, type Fields, firstValue, isNamed, removeField, sameName, setField } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
+import { authorityText } from "../http/target.ts";
 import { CodedStep } from "./content-coded-step.ts";
 import { inspectionOf } from "./content-messages.ts";
 import { PlainStep, type StepJob } from "./content-plain-step.ts";
@@ -115,6 +116,9 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
     if (rule.matcher.matches({ path: forward.path, fields: forward.fields, hasContent })) side.matched(rule, "head");
   scanHost(side);
   scanTarget(side);
+  // HTTP/2 names the host elsewhere; towards the origin it may stand in this field all the same.
+  if (firstValue(forward.fields, "host") === null)
+    scanFields(side, ["Host", authorityText(x.received, x.received.scheme)], "fields");
   scanFields(side, forward.fields, "fields");
   scanUpgrade(side);
   if (!hasContent || rules.body.length === 0) return;
@@ -149,7 +153,10 @@ function scanUpgrade(side: ContentSide): void {
       throw side.blocked(rule, "fields", nameIn(rule, upgrade));
 }
 
-/** Looks at every name and value, but not at values that the policy itself put in. A name that is to be replaced is removed. */
+/**
+ * Looks at every name and value, but not at values that the policy itself put in. A field whose name is to be replaced is removed.
+ * Host says where the request goes: nothing is replaced there.
+ */
 function scanFields(side: ContentSide, fields: Fields, place: string): void {
   const edits = side.direction === "request" ? side.x.decision?.plan.requestEdits : side.x.decision?.plan.responseEdits;
   for (const rule of side.rules.fields) {
@@ -161,6 +168,8 @@ function scanFields(side: ContentSide, fields: Fields, place: string): void {
         i += 2;
         continue;
       }
+      if (side.direction === "request" && isNamed(name, "host"))
+        throw side.blocked(rule, place, nameIn(rule, value), "Host says where the request goes");
       if (matchesText(rule, name, false)) fields.splice(i, 2);
       else {
         fields[i + 1] = redactedValue(rule, value);

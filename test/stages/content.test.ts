@@ -179,6 +179,24 @@ describe("requests are decided by their head before anything is dialled", () => 
     expect(x.forward.path).not.toMatch(new RegExp(pattern));
   });
 
+  it.each([
+    ["in its value", "n123-45-6789.example", { pattern: "\\d{3}-\\d{2}-\\d{4}" }],
+    ["in its name", "a.example", { text: "host", "ignore-case": true }],
+  ])("blocks a match in Host %s, where nothing can be replaced", (_, host, what) => {
+    // Without the field, as it comes by HTTP/2.
+    for (const fields of [["Host", host], []]) {
+      const error = refusal(() =>
+        request({ rules: [{ redact: { ...what, in: "fields" } }], host, fields: [...fields] }),
+      );
+      expect([error.reason, error.message]).toEqual(["content-blocked", expect.stringContaining("Host says where")]);
+      expect(
+        request({ rules: [{ redact: { ...what, in: "body" } }], host, fields: [...fields] }).forward.fields,
+      ).toEqual(fields);
+    }
+    const x = request({ rules: [{ redact: { ...what, in: "fields" } }], host, fields: ["Host", host], mode: "report" });
+    expect(x.forward.fields).toEqual(["Host", host]);
+  });
+
   it("writes down a query as a query, and a path with its slash, where a secret shows with escapes undone twice", () => {
     const secrets = [{ name: "s", value: "hunter2-and-more" }];
     const late = "hunter2-and-more".replace(/[a-z]/g, (c) => `%25${c.charCodeAt(0).toString(16)}`);
@@ -250,7 +268,11 @@ describe("responses", () => {
       length: 0,
     });
     expect(x.forward.fields).toEqual(["Accept-Encoding", "gzip, br"]);
-    const y = request({ rules: [{ block: { text: "x", on: "request" } }], fields: ["Range", "bytes=0-"], length: 0 });
+    const y = request({
+      rules: [{ block: { text: "absent", on: "request" } }],
+      fields: ["Range", "bytes=0-"],
+      length: 0,
+    });
     expect(y.forward.fields).toEqual(["Range", "bytes=0-"]);
   });
 
