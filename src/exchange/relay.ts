@@ -331,7 +331,16 @@ export class Relay implements ClientEvents, OriginEvents {
     this.responseTaps?.clientSide?.end();
     this.x.responseComplete = true;
     this.trailers = trailers;
+    if (trailers !== null && trailers.length > 0) this.noteDropped();
     this.complete(this.release);
+  }
+
+  /** HTTP/1.0 has no trailers, and HTTP/1.1 has them behind chunks alone. */
+  private noteDropped(): void {
+    const { version } = this.client;
+    if (version === "2" || (version === "1.1" && this.promised === null)) return;
+    const note = "response-trailers-dropped";
+    if (!this.x.notes?.includes(note)) this.x.note(note);
   }
 
   responseUpgrade(response: ResponseHead, origin: RawConnection): void {
