@@ -91,7 +91,7 @@ export function contentStage(options: ContentStageOptions): Stage {
       const plan = planOf(x);
       if (plan === null || x.received.method === "HEAD") return null;
       const side = new ContentSide(x, plan, "response");
-      if (plan.response.body.length === 0) return trailersPlan(side);
+      if (plan.response.body.length === 0 || x.responseLength === 0) return trailersPlan(side);
       if (response.status === 206) side.unscannable("it is a part of something larger (206)");
       return stepPlan(side, response.fields, options);
     },
