@@ -100,6 +100,11 @@ export class Inspection {
     return this.#edits.any;
   }
 
+  /** For each rule the end of its last match; 0: there was none. What stands before was dealt with. */
+  get matchEnds(): readonly number[] {
+    return this.#scan.ends;
+  }
+
   /** Takes decoded bytes. Throws a ProxyError when the body is blocked. */
   push(chunk: Uint8Array): void {
     this.#plain.append(chunk);
