@@ -40,6 +40,11 @@ export class TextScan {
     return Math.max(0, this.decided - CONTEXT);
   }
 
+  /** Passes over what stands before the offset, unsearched. */
+  skipTo(offset: number): void {
+    for (let i = 0; i < this.#next.length; i++) this.#next[i] = Math.max(offset, this.#next[i] as number);
+  }
+
   /** Searches up to the offset `upto`, with every rule in turn. */
   search(upto: number, following: Following, onMatch: OnMatch): void {
     for (let i = 0; i < this.#rules.length; i++)

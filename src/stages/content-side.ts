@@ -86,7 +86,8 @@ export class ContentSide {
   /** The content cannot be looked at. Throws a ProxyError unless that may pass. */
   unscannable(why: string, reason: Reason = "content-blocked"): void {
     if (this.strict) throw new ProxyError(reason, `the content of the ${this.direction} cannot be inspected: ${why}`);
-    this.x.note(`content-unscanned:${this.direction}:${why}`);
+    const note = `content-unscanned:${this.direction}:${why}`;
+    if (!this.x.notes?.includes(note)) this.x.note(note);
     const wouldDeny = !this.enforced && this.plan.onUnscannable === "deny" && this.#blocks;
     if (wouldDeny) this.x.reported ??= this.x.decision?.rule ?? "default";
   }

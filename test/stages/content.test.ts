@@ -624,6 +624,42 @@ describe("event streams", () => {
     expect(got.out.toString()).not.toContain("mali");
   });
 
+  it("one longer than the scan limit passes unsearched where it may, and the next ones are searched", async () => {
+    const long = `data: ${"x".repeat(60)} ${KEYWORD}\n\n`;
+    const setup: Partial<Setup> = { scanLimit: 30, onUnscannable: "allow" };
+    const stream = Buffer.from(`${long}data: 1\n\n${long}data: ${KEYWORD}\n\n`);
+    const passed = stream.subarray(0, stream.lastIndexOf("data:")).toString();
+    for (const rules of [[block], [block, redact]])
+      for (const chunks of [[stream], bytewise(stream), cut(stream, [40, 95, 200])]) {
+        const got = await events(chunks, { ...setup, rules });
+        expect([got.error?.reason, got.out.toString()]).toEqual(["content-blocked", passed]);
+        expect(got.x.notes?.[0]).toBe("content-unscanned:response:it has more than 30 bytes, the scan limit");
+        expect(got.x.notes?.length).toBe(2);
+        const coded = await flushed("gzip", [long, "data: 1\n\n", `data: ${KEYWORD}\n\n`]);
+        const zipped = await events(coded, { ...setup, rules }, ["Content-Encoding", "gzip"]);
+        expect(zipped.error?.reason).toBe("content-blocked");
+        expect((await events(chunks, { scanLimit: 30, rules })).error?.message).toContain("the scan limit");
+      }
+    const after = await events([Buffer.from(long), Buffer.from("data: 123-45-6789\n\n")], {
+      ...setup,
+      rules: [redact],
+    });
+    expect([after.error, after.out.toString()]).toEqual([null, `${long}data: ***\n\n`]);
+  });
+
+  it("one that passes unsearched is not kept", async () => {
+    const chunk = noise(64 * 1024);
+    const x = request({ method: "GET", length: 0, rules: [block], scanLimit: 30, onUnscannable: "allow" });
+    const plan = stage.responseStep?.(x, responseHead(["Content-Type", "text/event-stream"]));
+    const step = plan?.open({ write: () => true, end() {}, fail() {}, drained() {} });
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 1000; i++) {
+      step?.write(chunk);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024);
+  });
+
   it.each([
     ["gzip", (parts: string[]) => flushed("gzip", parts)],
     ["br", (parts: string[]) => flushed("br", parts)],
@@ -692,6 +728,16 @@ describe("gRPC messages", () => {
     }
     const first = await sendRequest({ rules: [block], fields: GRPC }, chunks.slice(1));
     expect([first.error?.reason, first.out.length]).toEqual(["content-blocked", 0]);
+  });
+
+  it("longer than the scan limit pass unsearched where they may, and the next ones are searched", async () => {
+    const setup: Setup = { rules: [block], fields: GRPC, scanLimit: 30, onUnscannable: "allow" };
+    const passed = Buffer.concat([message("x".repeat(90)), message("one")]);
+    const whole = Buffer.concat([passed, message(KEYWORD)]);
+    for (const chunks of [[whole], bytewise(whole)]) {
+      const sent = await sendRequest(setup, chunks);
+      expect([sent.error?.reason, sent.out.equals(passed)]).toEqual(["content-blocked", true]);
+    }
   });
 
   it("are blocked where something would have to be replaced, since they say how long they are", async () => {
