@@ -120,7 +120,7 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
   if (firstValue(forward.fields, "host") === null)
     scanFields(side, ["Host", authorityText(x.received, x.received.scheme)], "fields");
   scanFields(side, forward.fields, "fields");
-  scanUpgrade(side);
+  scanBeside(side);
   if (!hasContent || rules.body.length === 0) return;
   const codings = codingsOf(allValues(forward.fields, "content-encoding"));
   // Refused before the origin is asked; what may pass is noted when the body begins.
@@ -144,13 +144,20 @@ function scanHost(side: ContentSide): void {
     }
 }
 
-/** Upgrade is not among the fields any more: the connection writes it anew. It is no text to replace something in. */
-function scanUpgrade(side: ContentSide): void {
-  const { upgrade } = side.x;
-  if (upgrade === null) return;
-  for (const rule of side.rules.fields)
-    if (matchesText(rule, upgrade, false) && side.matched(rule, "fields", nameIn(rule, upgrade)))
-      throw side.blocked(rule, "fields", nameIn(rule, upgrade));
+/**
+ * What leaves beside the fields: the protocols of Upgrade, which the connection writes anew, and the Via of the CONNECT, of which a
+ * next proxy is told. Neither is a text to replace something in.
+ */
+function scanBeside(side: ContentSide): void {
+  const { upgrade, connection, decision } = side.x;
+  const next = decision?.plan.via ?? null;
+  const via = next === null ? null : connection.connect?.via;
+  for (const text of [upgrade, via]) {
+    if (text === null || text === undefined || text === "") continue;
+    for (const rule of side.rules.fields)
+      if (matchesText(rule, text, false) && side.matched(rule, "fields", nameIn(rule, text)))
+        throw side.blocked(rule, "fields", nameIn(rule, text));
+  }
 }
 
 /**

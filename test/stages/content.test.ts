@@ -197,6 +197,16 @@ describe("requests are decided by their head before anything is dialled", () => 
     expect(x.forward.fields).toEqual(["Host", host]);
   });
 
+  it("looks at the Via of the CONNECT where a next proxy is told of it", () => {
+    const next = { scheme: "http", host: "next.example", port: 8080, authorization: null, resolve: "both" } as const;
+    const connectVia = `1.1 a (${KEYWORD})`;
+    for (const rule of [block, { redact: { text: KEYWORD } }])
+      expect(refusal(() => request({ rules: [rule], next, connectVia })).reason).toBe("content-blocked");
+    request({ rules: [block], connectVia });
+    request({ rules: [block], next, connectVia: "1.1 a" });
+    request({ rules: [{ block: { text: KEYWORD, in: "body" } }], next, connectVia });
+  });
+
   it("writes down a query as a query, and a path with its slash, where a secret shows with escapes undone twice", () => {
     const secrets = [{ name: "s", value: "hunter2-and-more" }];
     const late = "hunter2-and-more".replace(/[a-z]/g, (c) => `%25${c.charCodeAt(0).toString(16)}`);
