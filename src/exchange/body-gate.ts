@@ -91,7 +91,13 @@ export class BodyGate implements BodyNext {
     if (this.state !== "closed") return;
     this.state = "opening";
     queueMicrotask(() => {
-      if (this.state === "opening") this.target.open(this.ending !== null ? this.queued : null);
+      if (this.state === "opening") this.target.open(this.length);
     });
+  }
+
+  /** Bytes of the whole content, or null. With trailers it is left open: HTTP/1.1 has no place for them behind a length. */
+  private get length(): number | null {
+    const { ending } = this;
+    return ending === null || (ending.trailers !== null && ending.trailers.length > 0) ? null : this.queued;
   }
 }

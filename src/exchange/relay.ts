@@ -212,7 +212,7 @@ export class Relay implements ClientEvents, OriginEvents {
     this.client.interim(100, "Continue", []);
   }
 
-  responseHead(response: ResponseHead, length: number | null): void {
+  responseHead(response: ResponseHead, length: number | null, open = false): void {
     if (this.completed) return;
     this.touch();
     this.headSeen = true;
@@ -222,21 +222,26 @@ export class Relay implements ClientEvents, OriginEvents {
       const result = this.services.pipeline.onResponse(this.x, response);
       if (result instanceof Promise) {
         this.origin?.pauseResponse();
-        this.waitForLine(result, response, length);
-      } else this.openResponse(result, response, length);
+        this.waitForLine(result, response, length, open);
+      } else this.openResponse(result, response, length, open);
     } catch (error) {
       this.fail(asProxyError(error));
     }
   }
 
-  private waitForLine(pending: Promise<StageResult>, response: ResponseHead, length: number | null): void {
+  private waitForLine(
+    pending: Promise<StageResult>,
+    response: ResponseHead,
+    length: number | null,
+    open: boolean,
+  ): void {
     const held: Uint8Array[] = [];
     this.early = held;
     pending
       .then((result) => {
         this.early = null;
         if (this.completed) return;
-        this.openResponse(result, response, length);
+        this.openResponse(result, response, length, open);
         for (const chunk of held) this.responseData(chunk, false);
         const end = this.pendingEnd;
         this.pendingEnd = null;
@@ -248,11 +253,11 @@ export class Relay implements ClientEvents, OriginEvents {
   /** Content that came while a response hook was waited for (at most one read, since the origin is paused). */
   private early: Uint8Array[] | null = null;
 
-  private openResponse(result: StageResult, response: ResponseHead, length: number | null): void {
+  private openResponse(result: StageResult, response: ResponseHead, length: number | null, open: boolean): void {
     if (this.completed) return;
     if (result !== null) return this.replaceResponse(result);
     this.responseTaps = this.services.pipeline.openResponseTaps(this.x, response);
-    const plan = length === 0 ? null : this.services.pipeline.responseStep(this.x, response);
+    const plan = length === 0 && !open ? null : this.services.pipeline.responseStep(this.x, response);
     if (plan === null) return this.sendHead(response, length);
     const gate = new BodyGate(plan, {
       open: (known) => {
@@ -334,7 +339,16 @@ export class Relay implements ClientEvents, OriginEvents {
     this.responseTaps?.clientSide?.end();
     this.x.responseComplete = true;
     this.trailers = trailers;
+    if (trailers !== null && trailers.length > 0) this.noteDropped();
     this.complete(this.release);
+  }
+
+  /** HTTP/1.0 has no trailers, and HTTP/1.1 has them behind chunks alone. */
+  private noteDropped(): void {
+    const { version } = this.client;
+    if (version === "2" || (version === "1.1" && this.promised === null)) return;
+    const note = "response-trailers-dropped";
+    if (!this.x.notes?.includes(note)) this.x.note(note);
   }
 
   responseUpgrade(response: ResponseHead, origin: RawConnection): void {

@@ -73,8 +73,8 @@ export interface OriginEvents {
   /** The request head is on its way; content may follow. May be called during `open`. */
   originOpened(side: OriginSide): void;
   responseInterim(status: number, phrase: string, fields: Fields): void;
-  /** `length`: bytes of content; 0: none; null: unknown. */
-  responseHead(response: ResponseHead, length: number | null): void;
+  /** `length`: bytes of content; 0: none; null: unknown. `open`: without content there may be trailers all the same (HTTP/2). */
+  responseHead(response: ResponseHead, length: number | null, open?: boolean): void;
   /** Content, borrowed. `last`: the declared length is reached with it. False: pause until `resumeResponse`. */
   responseData(chunk: Uint8Array, last: boolean): boolean;
   responseEnd(trailers: Fields | null): void;

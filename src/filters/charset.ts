@@ -23,28 +23,28 @@ export function charsetOf(contentTypes: readonly string[]): string | null {
 /** True when text in it can be searched as it is. */
 export const isUtf8 = (charset: string): boolean => /^(utf-?8|us-ascii|ascii|utf8mb4)$/.test(charset);
 
-/** The charset that a byte order mark names, which beats every label (WHATWG Encoding, section 6); null: none but UTF-8. */
-export function charsetOfMark(first: Uint8Array): string | null {
+/** The charsets that a byte order mark may name (WHATWG Encoding, section 6, and RFC 4627); none: there is none but of UTF-8. */
+function charsetsOfMark(first: Uint8Array): string[] {
   const [a, b, c, d] = first;
-  if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return "utf-32be";
-  if (a === 0xfe && b === 0xff) return "utf-16be";
-  if (a !== 0xff || b !== 0xfe) return null;
-  return c === 0 && d === 0 ? "utf-32le" : "utf-16le";
+  if (a === 0 && b === 0 && c === 0xfe && d === 0xff) return ["utf-32be"];
+  if (a === 0xfe && b === 0xff) return ["utf-16be"];
+  if (a !== 0xff || b !== 0xfe) return [];
+  // Browsers know no UTF-32: for them a zero character follows the mark of UTF-16.
+  return c === 0 && d === 0 ? ["utf-32le", "utf-16le"] : ["utf-16le"];
 }
 
 /** Where no byte order is named, readers differ in which one they take (RFC 2781 section 4.3). */
 const WITHOUT_ORDER = /^(?:utf-?(16|32)|unicode|csunicode|ucs-2|iso-10646-ucs-2)$/;
 
 /**
- * The charsets in which a text that begins with these bytes (TELLING of them, if it has so many) is read beside UTF-8: that of its
- * mark, or the named one, and the one that the zeros between its first characters show, which readers of JSON go by (RFC 4627 section 3).
+ * The charsets in which a text that begins with these bytes (TELLING of them, if it has so many) is read beside UTF-8: the named one,
+ * that of its mark, and the one that the zeros between its first characters show, which readers of JSON go by (RFC 4627 section 3).
+ * All of them, since readers differ in which one they believe.
  */
 export function charsetsOf(first: Uint8Array, named: string | null): string[] {
-  const mark = charsetOfMark(first);
-  if (mark !== null) return [mark];
   const label = named === null || isUtf8(named) ? [] : inEitherOrder(named);
   const shown = charsetOfZeros(first);
-  return [...new Set([...label, ...(shown === null ? [] : [shown])])];
+  return [...new Set([...label, ...charsetsOfMark(first), ...(shown === null ? [] : [shown])])];
 }
 
 function inEitherOrder(charset: string): string[] {

@@ -66,18 +66,27 @@ export function redactedValue(rule: TextRule, value: string): string {
   return matchesText(rule, result, false) ? Buffer.from(rule.replacement, "utf8").toString("latin1") : result;
 }
 
+/** A path with every match replaced. It still begins with "/". */
+export const redactedPath = (rule: TextRule, path: string): string =>
+  redactedTarget(rule, path, PATH_PARTS, "/", false);
+
+/** A query and its "?" with every match replaced. The "?" stays: without it the query would be a part of the path. */
+export const redactedQuery = (rule: TextRule, query: string): string =>
+  redactedTarget(rule, query, QUERY_PARTS, "?", true);
+
 /**
  * A path or a query with every match replaced, part by part (`separators` stay). What is put in is percent-encoded, and a
- * part in which a match shows only with its escapes undone is encoded anew.
+ * part in which a match shows only with its escapes undone is encoded anew. It begins with `first`, whatever was replaced.
  */
-export function redactedTarget(rule: TextRule, text: string, separators: RegExp, plus: boolean): string {
+function redactedTarget(rule: TextRule, text: string, separators: RegExp, first: string, plus: boolean): string {
+  const begun = (part: string): string => (part.startsWith(first) ? part : first + part);
   const parts = text.split(separators).map((part) => redactedPart(rule, part, plus));
-  const result = parts.join("");
+  const result = begun(parts.join(""));
   if (!matchesText(rule, result, plus)) return result;
   // A match across parts.
   const whole = replaced(encoded(rule), bytesOf(result));
-  const text2 = whole === null ? result : whole.toString("latin1");
-  return matchesText(rule, text2, plus) ? encoded(rule).replacement : text2;
+  const text2 = whole === null ? result : begun(whole.toString("latin1"));
+  return matchesText(rule, text2, plus) ? first + encoded(rule).replacement : text2;
 }
 
 const encoded = (rule: TextRule): TextRule => ({ ...rule, replacement: encodeURIComponent(rule.replacement) });
@@ -91,8 +100,8 @@ function redactedPart(rule: TextRule, part: string, plus: boolean): string {
 }
 
 /** The separators of a query and of a path, captured so that `split` keeps them. */
-export const QUERY_PARTS = /([&;=?])/;
-export const PATH_PARTS = /(\/)/;
+const QUERY_PARTS = /([&;=?])/;
+const PATH_PARTS = /(\/)/;
 
 /** Where the query begins: the path before it, and the query with its "?". */
 export function splitTarget(target: string): { path: string; query: string } {

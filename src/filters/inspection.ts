@@ -47,6 +47,8 @@ export class Inspection {
   #begun = false;
   #ended = false;
   #givenUp = false;
+  /** True: the rest of this event or message passes unsearched. */
+  #skipping = false;
   #safe = 0;
   #searched = 0;
   /** So many new bytes are searched at once: with each search the longest match before them is searched again. */
@@ -87,7 +89,7 @@ export class Inspection {
 
   /** Bytes of the body that may leave: no match begins before them that was not dealt with. */
   get safe(): number {
-    return this.free ? this.bytes : this.#safe;
+    return this.free || this.#skipping ? this.bytes : this.#safe;
   }
 
   /** True once the body was whole. */
@@ -100,23 +102,35 @@ export class Inspection {
     return this.#edits.any;
   }
 
+  /** For each rule the end of its last match; 0: there was none. What stands before was dealt with. */
+  get matchEnds(): readonly number[] {
+    return this.#scan.ends;
+  }
+
   /** Takes decoded bytes. Throws a ProxyError when the body is blocked. */
   push(chunk: Uint8Array): void {
     this.#plain.append(chunk);
     if (this.#givenUp) return;
     for (const { text } of this.#others) text.append(chunk);
-    if (this.#events !== null) this.#pushEvents(chunk);
-    if (this.bytes - this.#boundary > this.#o.scanLimit) this.#passLimit();
-    else if (
-      this.#events === null &&
-      this.#begin(false) &&
-      this.bytes - this.#searched >= (this.holding ? HELD_STRIDE : this.#stride)
-    )
-      this.#search(this.bytes, "more");
+    this.#events?.push(chunk, (boundary) => this.#endUnit(boundary));
+    if (!this.#skipping && this.bytes - this.#boundary > this.#o.scanLimit) this.#passLimit();
+    // So that what is passed over need not be kept.
+    if (this.#skipping) this.#scan.skipTo(this.bytes);
+    else if (!this.#givenUp && this.#isDue) this.#search(this.bytes, "more");
+  }
+
+  /** True when what came should be searched before more of it comes. */
+  get #isDue(): boolean {
+    // An event that is too large to be held is treated like a long body.
+    if (this.#events !== null) return this.bytes - this.#boundary > this.#o.hold;
+    return this.#begin(false) && this.bytes - this.#searched >= (this.holding ? HELD_STRIDE : this.#stride);
   }
 
   #endUnit(boundary: number): void {
-    this.#search(boundary, "pause");
+    if (!this.#skipping && boundary - this.#boundary > this.#o.scanLimit) this.#passLimit();
+    if (this.#skipping) this.#scan.skipTo(boundary);
+    else this.#search(boundary, "pause");
+    this.#skipping = false;
     this.#boundary = boundary;
     this.#safe = boundary;
   }
@@ -131,16 +145,13 @@ export class Inspection {
     this.#ended = true;
   }
 
-  /** Lets the rest pass unsearched, where the policy allows that. */
-  giveUp(why: string): void {
-    this.#o.unscannable(why);
-    this.#givenUp = true;
-  }
-
+  /** Lets the rest of the body, or of this event or message, pass unsearched, where the policy allows that. */
   #passLimit(): void {
     this.#begin(true);
     this.#search(this.#boundary + this.#o.scanLimit, "pause");
-    this.giveUp(`it has more than ${this.#o.scanLimit} bytes, the scan limit`);
+    this.#o.unscannable(`it has more than ${this.#o.scanLimit} bytes, the scan limit`);
+    if (this.#events === null) this.#givenUp = true;
+    else this.#skipping = true;
   }
 
   /** Gives out what may leave, with replacements, and forgets it. */
@@ -185,13 +196,6 @@ export class Inspection {
     const text = new TranscodedText(decoder);
     this.#others.push({ text, scan: new TextScan(this.#o.rules, text.window) });
     text.append(this.#plain.slice(0, this.bytes));
-  }
-
-  #pushEvents(chunk: Uint8Array): void {
-    this.#begin(false);
-    this.#events?.push(chunk, (boundary) => this.#endUnit(boundary));
-    // An event that is too large to be held is treated like a long body.
-    if (this.bytes - this.#boundary > this.#o.hold) this.#search(this.bytes, "more");
   }
 
   #search(upto: number, following: Following): void {

@@ -20,11 +20,14 @@ export class TextScan {
   readonly #window: ByteWindow;
   /** For each rule the offset from which it still has to search; Infinity: it is done. */
   readonly #next: number[];
+  /** For each rule the end of the last match that was given to `onMatch`; 0: there was none. */
+  readonly ends: number[];
 
   constructor(rules: readonly TextRule[], window: ByteWindow) {
     this.#rules = rules;
     this.#window = window;
     this.#next = rules.map(() => 0);
+    this.ends = rules.map(() => 0);
   }
 
   /** No match begins before this offset that was not given to `onMatch`. */
@@ -35,6 +38,11 @@ export class TextScan {
   /** What stands before this offset is not looked at again. */
   get needed(): number {
     return Math.max(0, this.decided - CONTEXT);
+  }
+
+  /** Passes over what stands before the offset, unsearched. */
+  skipTo(offset: number): void {
+    for (let i = 0; i < this.#next.length; i++) this.#next[i] = Math.max(offset, this.#next[i] as number);
   }
 
   /** Searches up to the offset `upto`, with every rule in turn. */
@@ -57,6 +65,7 @@ export class TextScan {
       const start = base + match.start;
       if (following === "more" && !matcher.exact && start >= open) break;
       next = base + match.end;
+      this.ends[i] = next;
       if (onMatch(rule, start, next)) {
         this.#next[i] = Number.POSITIVE_INFINITY;
         return;

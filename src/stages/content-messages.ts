@@ -35,15 +35,20 @@ class Messages implements MessageFilter {
   readonly #edits: boolean;
   /** The end of what came before: as much as a match could begin in. */
   #tail: Buffer = Buffer.alloc(0);
+  /** Where in it each rule's could: not in a match that was dealt with already. */
+  #starts: readonly number[];
 
   constructor(side: ContentSide) {
     this.#side = side;
     this.#longest = Math.max(...side.rules.body.map((rule) => rule.matcher.longest));
+    this.#starts = side.rules.body.map(() => 0);
     this.#edits = side.rules.body.some((rule) => side.actOnBody(rule) === "redact");
   }
 
   *take(message: Uint8Array): Generator<void, Uint8Array> {
-    this.#lookAcross(message);
+    const border = this.#tail.length;
+    const text = Buffer.concat([this.#tail, message.subarray(0, this.#longest)]);
+    this.#lookAcross(text, border);
     const inspection = inspectionOf(this.#side, "body", null, PIECE);
     const edited = this.#edits ? new ByteWindow() : null;
     const release = (): void => {
@@ -56,6 +61,12 @@ class Messages implements MessageFilter {
       release();
     }
     inspection.end();
+    if (message.length <= this.#longest) this.#keepEnd(text, border, inspection.matchEnds);
+    else {
+      this.#starts = this.#starts.map(() => 0);
+      const end = message.subarray(-this.#longest);
+      this.#keepEnd(Buffer.from(end), end.length - message.length, inspection.matchEnds);
+    }
     if (edited === null || !inspection.changed) return message;
     release();
     return edited.slice(0, edited.end);
@@ -72,25 +83,33 @@ class Messages implements MessageFilter {
         throw this.#side.blocked(rule, "control frames");
   }
 
-  #lookAcross(message: Uint8Array): void {
-    const border = this.#tail.length;
-    const text = Buffer.concat([this.#tail, message.subarray(0, this.#longest)]);
-    if (border > 0)
-      for (const rule of this.#side.rules.body)
-        if (crosses(rule.matcher, text, border) && this.#side.matched(rule, "messages"))
-          throw this.#side.blocked(rule, "messages");
-    this.#tail = this.#openEnd(message.length > this.#longest ? Buffer.from(message.subarray(-this.#longest)) : text);
+  /** Throws where a match begins before the border and ends behind it. */
+  #lookAcross(text: Buffer, border: number): void {
+    this.#side.rules.body.forEach((rule, i) => {
+      if (crosses(rule.matcher, text, this.#starts[i] as number, border) && this.#side.matched(rule, "messages"))
+        throw this.#side.blocked(rule, "messages");
+    });
   }
 
-  /** A copy of the end of a text, from where a match may begin that goes on in the next message. */
-  #openEnd(text: Buffer): Buffer {
-    const open = this.#side.rules.body.map(({ matcher }) => openFrom(matcher, text, 0, text.length));
-    return Buffer.from(text.subarray(Math.max(0, Math.min(...open))));
+  /**
+   * Keeps a copy of the end of the text, from where a match may begin that goes on in the next message. The message stands at
+   * `border`, and the last match of each rule in it ends at `ends`.
+   */
+  #keepEnd(text: Buffer, border: number, ends: readonly number[]): void {
+    const starts = this.#side.rules.body.map(({ matcher }, i) => {
+      const end = ends[i] as number;
+      const from = Math.max(this.#starts[i] as number, end > 0 ? border + end : 0);
+      return Math.max(from, openFrom(matcher, text, from, text.length));
+    });
+    const first = Math.min(...starts);
+    this.#tail = Buffer.from(text.subarray(first));
+    this.#starts = starts.map((start) => start - first);
   }
 }
 
-function crosses(matcher: TextMatcher, text: Buffer, border: number): boolean {
-  let match = matcher.find(text, 0, text.length);
+function crosses(matcher: TextMatcher, text: Buffer, from: number, border: number): boolean {
+  if (from >= border) return false;
+  let match = matcher.find(text, from, text.length);
   while (match !== null && match.start < border) {
     if (match.end > border) return true;
     match = matcher.find(text, match.start + 1, text.length);

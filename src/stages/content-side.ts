@@ -63,11 +63,11 @@ export class ContentSide {
     if (action === "report" && rule.action !== "report") this.x.reported ??= by;
   }
 
-  blocked(rule: ContentRule, place: string, name: string | null = null): ProxyError {
-    const why =
-      rule.action === "redact"
-        ? ` and must not be changed: ${this.frozen ?? (this.framed ? "it is of gRPC" : "it is partly out already, or not in UTF-8")}`
-        : "";
+  /** The error that blocks. `fixed`: why nothing can be replaced there, where that is not to be seen from the message. */
+  blocked(rule: ContentRule, place: string, name: string | null = null, fixed: string | null = null): ProxyError {
+    const reason =
+      fixed ?? this.frozen ?? (this.framed ? "it is of gRPC" : "it is partly out already, or not in UTF-8");
+    const why = rule.action === "redact" ? ` and must not be changed: ${reason}` : "";
     const text =
       rule.message ?? `the ${place} of the ${this.direction} matches ${labelled(rule, name)} of the rule${why}`;
     return new ProxyError("content-blocked", text, rule.status === null ? undefined : { status: rule.status });
@@ -86,7 +86,8 @@ export class ContentSide {
   /** The content cannot be looked at. Throws a ProxyError unless that may pass. */
   unscannable(why: string, reason: Reason = "content-blocked"): void {
     if (this.strict) throw new ProxyError(reason, `the content of the ${this.direction} cannot be inspected: ${why}`);
-    this.x.note(`content-unscanned:${this.direction}:${why}`);
+    const note = `content-unscanned:${this.direction}:${why}`;
+    if (!this.x.notes?.includes(note)) this.x.note(note);
     const wouldDeny = !this.enforced && this.plan.onUnscannable === "deny" && this.#blocks;
     if (wouldDeny) this.x.reported ??= this.x.decision?.rule ?? "default";
   }

@@ -4,25 +4,18 @@ import type { Exchange } from "../exchange/exchange.ts";
 import type { BodyNext, Stage, StageResult, StepPlan } from "../exchange/stage.ts";
 import type { Turns } from "../exchange/turns.ts";
 import { charsetOf } from "../filters/charset.ts";
-import type { ContentPlan, TextRule } from "../filters/content-plan.ts";
+import type { ContentPlan } from "../filters/content-plan.ts";
 import { codingsOf, type Decoders } from "../filters/decoder.ts";
-import {
-  matchesField,
-  matchesText,
-  nameIn,
-  PATH_PARTS,
-  QUERY_PARTS,
-  redactedTarget,
-  redactedValue,
-  splitTarget,
-} from "../filters/head-scan.ts";
+import { matchesField, matchesText, nameIn, redactedValue } from "../filters/head-scan.ts";
 import { mediaTypeOf } from "../filters/media-type.ts";
-import { allValues, type Fields, firstValue, removeField, sameName, setField } from "../http/fields.ts";
+import { allValues, type Fields, firstValue, isNamed, removeField, sameName, setField } from "../http/fields.ts";
 import type { ResponseHead } from "../http/messages.ts";
+import { authorityText } from "../http/target.ts";
 import { CodedStep } from "./content-coded-step.ts";
 import { inspectionOf } from "./content-messages.ts";
 import { PlainStep, type StepJob } from "./content-plain-step.ts";
 import { ContentSide, signatureOf } from "./content-side.ts";
+import { scanTarget } from "./content-target.ts";
 import { TrailersStep } from "./content-trailers-step.ts";
 
 export interface ContentStageOptions {
@@ -98,7 +91,7 @@ export function contentStage(options: ContentStageOptions): Stage {
       const plan = planOf(x);
       if (plan === null || x.received.method === "HEAD") return null;
       const side = new ContentSide(x, plan, "response");
-      if (plan.response.body.length === 0) return trailersPlan(side);
+      if (plan.response.body.length === 0 || x.responseLength === 0) return trailersPlan(side);
       if (response.status === 206) side.unscannable("it is a part of something larger (206)");
       return stepPlan(side, response.fields, options);
     },
@@ -123,8 +116,11 @@ function requestHead(side: ContentSide, decoders: Decoders): void {
     if (rule.matcher.matches({ path: forward.path, fields: forward.fields, hasContent })) side.matched(rule, "head");
   scanHost(side);
   scanTarget(side);
+  // HTTP/2 names the host elsewhere; towards the origin it may stand in this field all the same.
+  if (firstValue(forward.fields, "host") === null)
+    scanFields(side, ["Host", authorityText(x.received, x.received.scheme)], "fields");
   scanFields(side, forward.fields, "fields");
-  scanUpgrade(side);
+  scanBeside(side);
   if (!hasContent || rules.body.length === 0) return;
   const codings = codingsOf(allValues(forward.fields, "content-encoding"));
   // Refused before the origin is asked; what may pass is noted when the body begins.
@@ -148,62 +144,26 @@ function scanHost(side: ContentSide): void {
     }
 }
 
-function scanTarget(side: ContentSide): void {
-  const { forward } = side.x;
-  hideSecrets(side);
-  let { path, query } = splitTarget(forward.path);
-  for (const rule of side.rules.path)
-    if (matchesText(rule, path, false) && side.matched(rule, "path", nameIn(rule, path)))
-      path = redactedTarget(rule, path, PATH_PARTS, false);
-  for (const rule of side.rules.query)
-    if (query !== "" && matchesText(rule, query, true) && side.matched(rule, "query", nameIn(rule, query)))
-      query = redactedTarget(rule, query, QUERY_PARTS, true);
-  scanWholeTarget(side, path + query);
-  const target = path + query;
-  if (target !== forward.path) forward.path = target.startsWith("/") || target === "*" ? target : `/${target}`;
+/**
+ * What leaves beside the fields: the protocols of Upgrade, which the connection writes anew, and the Via of the CONNECT, of which a
+ * next proxy is told. Neither is a text to replace something in.
+ */
+function scanBeside(side: ContentSide): void {
+  const { upgrade, connection, decision } = side.x;
+  const next = decision?.plan.via ?? null;
+  const via = next === null ? null : connection.connect?.via;
+  for (const text of [upgrade, via]) {
+    if (text === null || text === undefined || text === "") continue;
+    for (const rule of side.rules.fields)
+      if (matchesText(rule, text, false) && side.matched(rule, "fields", nameIn(rule, text)))
+        throw side.blocked(rule, "fields", nameIn(rule, text));
+  }
 }
 
-/** A secret with a question mark in it stands partly in the path and partly in the query. It is not replaced there. */
-function scanWholeTarget(side: ContentSide, target: string): void {
-  for (const rule of side.rules.path)
-    if (rule.secret && side.rules.query.some((other) => other.matcher === rule.matcher) && crosses(rule, target))
-      side.matched(rule, "target");
-}
-
-const crosses = (rule: TextRule, target: string): boolean => {
-  const { path, query } = splitTarget(target);
-  return (
-    query !== "" &&
-    matchesText(rule, target, true) &&
-    !matchesText(rule, path, false) &&
-    !matchesText(rule, query, true)
-  );
-};
-
-/** What the rules find in the target stays out of the record and of the refusal. */
-function hideSecrets({ x, rules }: ContentSide): void {
-  let { path, query } = splitTarget(x.received.path);
-  for (const rule of rules.path)
-    if (rule.secret && matchesText(rule, path, false)) path = redactedTarget(hidden(rule), path, PATH_PARTS, false);
-  for (const rule of rules.query)
-    if (rule.secret && query !== "" && matchesText(rule, query, true))
-      query = redactedTarget(hidden(rule), query, QUERY_PARTS, true);
-  if (rules.path.some((rule) => rule.secret && crosses(rule, path + query))) x.shownTarget = "/(redacted)";
-  else if (path + query !== x.received.path) x.shownTarget = path + query;
-}
-
-const hidden = (rule: TextRule): TextRule => ({ ...rule, replacement: "(redacted)" });
-
-/** Upgrade is not among the fields any more: the connection writes it anew. It is no text to replace something in. */
-function scanUpgrade(side: ContentSide): void {
-  const { upgrade } = side.x;
-  if (upgrade === null) return;
-  for (const rule of side.rules.fields)
-    if (matchesText(rule, upgrade, false) && side.matched(rule, "fields", nameIn(rule, upgrade)))
-      throw side.blocked(rule, "fields", nameIn(rule, upgrade));
-}
-
-/** Looks at every name and value, but not at values that the policy itself put in. A name that is to be replaced is removed. */
+/**
+ * Looks at every name and value, but not at values that the policy itself put in. A field whose name is to be replaced is removed.
+ * Host says where the request goes: nothing is replaced there.
+ */
 function scanFields(side: ContentSide, fields: Fields, place: string): void {
   const edits = side.direction === "request" ? side.x.decision?.plan.requestEdits : side.x.decision?.plan.responseEdits;
   for (const rule of side.rules.fields) {
@@ -215,6 +175,8 @@ function scanFields(side: ContentSide, fields: Fields, place: string): void {
         i += 2;
         continue;
       }
+      if (side.direction === "request" && isNamed(name, "host"))
+        throw side.blocked(rule, place, nameIn(rule, value), "Host says where the request goes");
       if (matchesText(rule, name, false)) fields.splice(i, 2);
       else {
         fields[i + 1] = redactedValue(rule, value);

@@ -3,16 +3,14 @@ import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage, StageResult } from "../exchange/stage.ts";
 import { PHRASES } from "../http/serialise.ts";
 import { authorityText } from "../http/target.ts";
-import type { Decision, RedirectPlan } from "../policy/types.ts";
+import type { RedirectPlan } from "../policy/types.ts";
 import { ProxyError } from "../shared/errors.ts";
+import { decisionFor } from "./decision.ts";
 
 export const decideStage: Stage = {
   name: "decide",
   onRequest(x: Exchange): StageResult {
-    const alias = x.connection.connect?.alias ?? null;
-    let decision = decisionFor(x, x.received.host);
-    // CONNECT to an address with a name in SNI: both must be allowed; the name's rule is the one that applies.
-    if (alias !== null && decision.allowed) decision = decisionFor(x, alias);
+    const decision = decisionFor(x, x.received.path);
     x.decision = decision;
     if (!decision.allowed) throw new ProxyError(decision.reason ?? "not-allowed", decision.message);
     const { to, redirect } = decision.plan;
@@ -26,20 +24,6 @@ export const decideStage: Stage = {
     return null;
   },
 };
-
-function decisionFor(x: Exchange, host: string): Decision {
-  const { received, connection } = x;
-  return x.policy.decide({
-    client: x.principal,
-    address: connection.clientAddress,
-    method: received.method,
-    scheme: received.scheme,
-    host,
-    port: received.port,
-    path: received.path,
-    insideConnect: connection.connect !== null,
-  });
-}
 
 /** The client is told to go elsewhere, with its own path and query (RFC 9110 section 15.4). */
 function redirection(x: Exchange, redirect: RedirectPlan): StageResult {

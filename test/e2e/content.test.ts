@@ -18,6 +18,10 @@ const policyFor = (http: number, https: number): string => `defaults: { action: 
 network: { allow: [127.0.0.0/8] }
 secrets: { key: { env: TEST_SECRET } }
 rules:
+  - { id: closed, deny: ["http://*.out.example:${http}/edited/admin", "https://*.out.example:${https}/edited/admin"] }
+  - id: edited
+    allow: ["http://*.out.example:${http}/edited/**", "https://*.out.example:${https}/edited/**"]
+    content: [{ redact: { pattern: '\\d{3}-\\d{2}-\\d{4}', in: [path, query], with: '' } }]
   - id: out
     allow: ["http://*.out.example:${http}/**", "https://*.out.example:${https}/**"]
     content:
@@ -205,6 +209,35 @@ describe.each(WAYS)("%s:", (_, open) => {
     const client = await way.send("/", fields, content);
     expect(await client.until((text) => /\r\n\r\n./s.test(text))).toMatch(expected);
     expect(way.origin.text().length).toBe(before);
+    client.destroy();
+  });
+
+  test.each([
+    ["one that a deny names", "/edited/ad123-45-6789min"],
+    ["one that a deny names, with dot segments", "/edited/files/.123-45-6789./admin"],
+    ["one of another rule", "/edited/.123-45-6789./other"],
+  ])("what is replaced in a path does not make %s", async (_name, target) => {
+    const way = open();
+    const before = way.origin.text().length;
+    const client = await way.send(target, ...length(Buffer.from("x")));
+    const response = await client.response();
+    const { error, id } = JSON.parse(response.content);
+    expect([response.status, error]).toEqual([403, "content-blocked"]);
+    const [record] = await house.recordsWhere((r) => r.id === id);
+    expect(record).toMatchObject({ decision: "deny", reason: "content-blocked", rule: "edited" });
+    expect(record?.error).toContain("does not allow the path that this would make");
+    expect(way.origin.text().length).toBe(before);
+    client.destroy();
+  });
+
+  test.each([
+    ["in a path that stays with its rule", "/edited/a123-45-6789b?x=1", "/edited/ab?x=1"],
+    ["in a query, though a match shows late", "/edited/q?123%252D45-6789", "/edited/q?"],
+  ])("what is replaced %s leaves there", async (_name, target, sent) => {
+    const way = open();
+    const client = await way.send(target, ...length(Buffer.from("x")));
+    expect((await client.response()).status).toBe(200);
+    await way.origin.until((text) => text.includes(`POST ${sent} HTTP/1.1`));
     client.destroy();
   });
 

@@ -6,7 +6,7 @@ import { OPEN_POLICY } from "../support/house.ts";
 import { type OriginScript, origins } from "../support/origin.ts";
 import { afterPause, pause } from "../support/pause.ts";
 import { judge } from "./judge.ts";
-import { type Case, type Played, playAll, request, type Scene, startScene, WAYS } from "./scene.ts";
+import { type Case, HOST, type Played, playAll, request, type Scene, startScene, WAYS } from "./scene.ts";
 
 const OK = "HTTP/1.1 200 OK\r\n";
 const get = (at: Parameters<typeof request>[0]): string => request(at);
@@ -62,6 +62,8 @@ const cut =
   };
 const WITH_LENGTH = `${OK}content-length: 10\r\n\r\n0123456789`;
 const WITH_CHUNKS = `${OK}transfer-encoding: chunked\r\n\r\n5\r\n01234\r\n5\r\n56789\r\n0\r\n\r\n`;
+const ONE_TRAILER = `${OK}trailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n`;
+const WITH_TRAILERS = ONE_TRAILER.replace("7\r\n", "7\r\nSet-Cookie: no\r\n");
 
 const cases: Case[] = [
   bad("closes without a word", origins.answerAndEnd(""), "origin-incomplete"),
@@ -223,17 +225,28 @@ const cases: Case[] = [
     send: (at) => `GET ${at.target} HTTP/1.0\r\nHost: ${at.host}\r\nConnection: keep-alive\r\n\r\n`,
     check: ({ responses }) => expect(responses[0]?.fields.connection).toBe("keep-alive"),
   }),
-  good(
-    "trailers of the response",
-    origins.answer(
-      `${OK}trailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\nSet-Cookie: no\r\n\r\n`,
+  ...["", "/looked"].flatMap((prefix): Case[] => [
+    good(
+      `trailers of the response${prefix === "" ? "" : ", with a content rule"}`,
+      origins.answer(WITH_TRAILERS),
+      "ok",
+      {
+        prefix,
+        records: [{ kind: "exchange", notes: ["response-trailers-dropped"] }],
+        check: ({ responses }) => expect(responses[0]?.raw).toMatch(/0\r\nX-Sum: 7\r\n\r\n$/),
+      },
     ),
-    "ok",
-    {
-      records: [{ kind: "exchange", notes: ["response-trailers-dropped"] }],
-      check: ({ responses }) => expect(responses[0]?.raw).toMatch(/0\r\nX-Sum: 7\r\n\r\n$/),
-    },
-  ),
+    good(`HTTP/1.0 and trailers${prefix === "" ? "" : ", with a content rule"}`, origins.answer(ONE_TRAILER), "", {
+      prefix,
+      send: old,
+      ending: "end",
+      records: [{ kind: "exchange", notes: ["response-trailers-dropped"], received: { bytes: 2, complete: true } }],
+      check: ({ rest, responses }) => {
+        expect(rest).toBe("ok");
+        expect(responses[0]?.fields["content-length"]).toBeUndefined();
+      },
+    }),
+  ]),
   // stalls: `idle` and `total` of the policy below
   bad("never answers", origins.stall(), "origin-timeout", {
     statuses: [504],
@@ -251,7 +264,13 @@ describe("malformed and unusual origins", () => {
   let scene: Scene;
   const played = new Map<string, Played>();
   beforeAll(async () => {
-    scene = await startScene({ policy: OPEN_POLICY.replace("}", ", limits: { idle: 4s, total: 7s } }") });
+    scene = await startScene(({ plain, secure }) => ({
+      policy: `${OPEN_POLICY.replace("}", ", limits: { idle: 4s, total: 7s } }")}rules:
+  - id: looked
+    allow: ["http://${HOST}:${plain}/looked/**", "https://${HOST}:${secure}/looked/**"]
+    content: [{ block: { text: absent } }]
+`,
+    }));
     for (const each of await playAll(scene, cases)) played.set(each.title, each);
   });
   afterAll(() => scene.close());

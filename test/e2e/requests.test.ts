@@ -295,15 +295,18 @@ const early: Case[] = [
       { kind: "exchange", decision: "allow" },
     ],
   },
-  {
-    name: "trailers of the request reach the origin",
-    send: (at) =>
-      request(at, "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n", "POST", "4\r\nbody\r\n0\r\nX-Sum: 7\r\n\r\n"),
-    origin: whenWhole("X-Sum: 7\r\n\r\n"),
-    statuses: [200],
-    got: "0\r\nX-Sum: 7\r\n\r\n",
-    records: [saw],
-  },
+  ...["", "/looked"].map(
+    (prefix): Case => ({
+      name: `trailers of the request reach the origin${prefix === "" ? "" : ", with a content rule"}`,
+      prefix,
+      send: (at) =>
+        request(at, "Transfer-Encoding: chunked\r\nTrailer: X-Sum\r\n", "POST", "4\r\nbody\r\n0\r\nX-Sum: 7\r\n\r\n"),
+      origin: whenWhole("X-Sum: 7\r\n\r\n"),
+      statuses: [200],
+      got: "0\r\nX-Sum: 7\r\n\r\n",
+      records: [saw],
+    }),
+  ),
 ];
 
 let scene: Scene;
@@ -322,6 +325,7 @@ describe("requests", () => {
 network: { allow: [127.0.0.0/8] }
 rules:
   - { id: denied, deny: ${at("/denied")} }
+  - { id: looked, allow: ${at("/looked/**")}, content: [{ block: { text: absent } }] }
 `,
       };
     });

@@ -1,6 +1,6 @@
 // Builds exchanges with content rules, and drives the steps of the content stage as the relay does: any cuts, any pauses.
 import { contentDecoders } from "../../src/edge/content/decoders.ts";
-import { type ConnectionFacts, Exchange } from "../../src/exchange/exchange.ts";
+import { type ConnectContext, type ConnectionFacts, Exchange } from "../../src/exchange/exchange.ts";
 import type { BodyNext, BodyStep, StepPlan } from "../../src/exchange/stage.ts";
 import { type ContentOptions, compileContent, contentRuleSchema } from "../../src/filters/index.ts";
 import type { Fields } from "../../src/http/fields.ts";
@@ -21,6 +21,15 @@ const CONNECTION: ConnectionFacts = {
   clientCertificate: null,
   connect: null,
 };
+const CONNECT: ConnectContext = {
+  record: "0",
+  authority: { host: "a.example", port: 443 },
+  client: null,
+  intercepted: true,
+  sni: null,
+  sniMismatch: false,
+  alias: null,
+};
 
 export interface Setup extends ContentOptions {
   readonly rules: readonly unknown[];
@@ -31,6 +40,9 @@ export interface Setup extends ContentOptions {
   readonly length?: number;
   readonly limits?: Partial<Limits>;
   readonly requestEdits?: Plan["requestEdits"];
+  /** A next proxy, and the Via of the CONNECT that the request is inside of. */
+  readonly next?: Plan["via"];
+  readonly connectVia?: string;
 }
 
 /** An exchange that was allowed by the rule `r1`, whose `content:` are the given rules. */
@@ -42,7 +54,7 @@ export function exchange(setup: Setup): Exchange {
     responseEdits: [],
     content: compileContent(rules, setup),
     to: null,
-    via: null,
+    via: setup.next ?? null,
     redirect: null,
     record: { fields: [], bodies: 0, query: false },
   };
@@ -64,7 +76,9 @@ export function exchange(setup: Setup): Exchange {
     version: "1.1" as const,
     fields: setup.fields ?? [],
   };
-  const x = new Exchange("1", 0, 0, CONNECTION, policy, head, setup.length ?? -1);
+  const { connectVia: via } = setup;
+  const connection = via === undefined ? CONNECTION : { ...CONNECTION, connect: { ...CONNECT, via } };
+  const x = new Exchange("1", 0, 0, connection, policy, head, setup.length ?? -1);
   x.decision = decision;
   return x;
 }

@@ -63,6 +63,37 @@ describe("messages", () => {
     });
   });
 
+  it("that follow one that was replaced at its end pass", () => {
+    const address = "[a-z]{1,20}@[a-z]{1,20}\\.[a-z]{2,10}";
+    const rule = { redact: { pattern: address } };
+    expect(relay({ rules: [rule] }, ["mail bob@example.com", "thanks"])).toMatchObject({
+      out: ["mail [redacted]", "thanks"],
+      reason: null,
+    });
+    const filler = "x ".repeat(500);
+    expect(relay({ rules: [rule] }, [`${filler}bob@example.com`, "", "thanks"])).toMatchObject({
+      out: [`${filler}[redacted]`, "", "thanks"],
+      reason: null,
+    });
+  });
+
+  it("are blocked all the same when what follows a match goes across", () => {
+    const address = "[a-z]{1,20}@[a-z]{1,20}\\.[a-z]{2,10}";
+    const rules = [{ redact: { pattern: address } }, { block: { text: "com malicious" } }];
+    for (const [messages, out] of [
+      [
+        ["a bob@example.com eve@exam", "", "ple.com"],
+        ["a [redacted] eve@exam", ""],
+      ],
+      [["bob@example.com", " malicious"], ["[redacted]"]],
+      [[`${"x ".repeat(500)}bob@example.com mal`, "icious"], null],
+    ] as const) {
+      const got = relay({ rules }, [...messages]);
+      expect(got.reason).toBe("content-blocked");
+      if (out !== null) expect(got.out).toEqual(out);
+    }
+  });
+
   it("are noted by report and in report mode", () => {
     for (const setup of [
       { rules: [{ report: { text: KEYWORD } }] },

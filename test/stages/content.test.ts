@@ -168,6 +168,58 @@ describe("requests are decided by their head before anything is dialled", () => 
     expect(x.received.path).toContain("123-45-6789");
   });
 
+  it.each([
+    ["with its escapes undone twice", "/a?123%252D45-6789", "\\d{3}-\\d{2}-\\d{4}"],
+    ["across parts", "/a?x=1&y=2", "x=1&y"],
+    ["with the question mark", "/a?x=1&y=2", "\\?x=1"],
+    ["with the question mark, again and again", "/a?x=1x=1&y", "\\?x=1"],
+  ])("leaves the query a query where a match shows %s", (_, path, pattern) => {
+    const x = request({ rules: [{ redact: { pattern, in: "query", with: "" } }], path });
+    expect(x.forward.path).toMatch(/^\/a\?/);
+    expect(x.forward.path).not.toMatch(new RegExp(pattern));
+  });
+
+  it.each([
+    ["in its value", "n123-45-6789.example", { pattern: "\\d{3}-\\d{2}-\\d{4}" }],
+    ["in its name", "a.example", { text: "host", "ignore-case": true }],
+  ])("blocks a match in Host %s, where nothing can be replaced", (_, host, what) => {
+    // Without the field, as it comes by HTTP/2.
+    for (const fields of [["Host", host], []]) {
+      const error = refusal(() =>
+        request({ rules: [{ redact: { ...what, in: "fields" } }], host, fields: [...fields] }),
+      );
+      expect([error.reason, error.message]).toEqual(["content-blocked", expect.stringContaining("Host says where")]);
+      expect(
+        request({ rules: [{ redact: { ...what, in: "body" } }], host, fields: [...fields] }).forward.fields,
+      ).toEqual(fields);
+    }
+    const x = request({ rules: [{ redact: { ...what, in: "fields" } }], host, fields: ["Host", host], mode: "report" });
+    expect(x.forward.fields).toEqual(["Host", host]);
+  });
+
+  it("looks at the Via of the CONNECT where a next proxy is told of it", () => {
+    const next = { scheme: "http", host: "next.example", port: 8080, authorization: null, resolve: "both" } as const;
+    const connectVia = `1.1 a (${KEYWORD})`;
+    for (const rule of [block, { redact: { text: KEYWORD } }])
+      expect(refusal(() => request({ rules: [rule], next, connectVia })).reason).toBe("content-blocked");
+    request({ rules: [block], connectVia });
+    request({ rules: [block], next, connectVia: "1.1 a" });
+    request({ rules: [{ block: { text: KEYWORD, in: "body" } }], next, connectVia });
+  });
+
+  it("writes down a query as a query, and a path with its slash, where a secret shows with escapes undone twice", () => {
+    const secrets = [{ name: "s", value: "hunter2-and-more" }];
+    const late = "hunter2-and-more".replace(/[a-z]/g, (c) => `%25${c.charCodeAt(0).toString(16)}`);
+    for (const [path, shown] of [
+      [`/a?${late}`, "/a?(redacted)"],
+      [`/${late}`, "/(redacted)"],
+    ] as const) {
+      const x = exchange({ rules: [{ block: "secrets" }], secrets, path });
+      expect(refusal(() => stage.onRequest?.(x)).reason).toBe("content-blocked");
+      expect(x.shownTarget).toBe(shown);
+    }
+  });
+
   it.each(signed)("refuses to change a request with %s", async (_, fields, path) => {
     const head = refusal(() => request({ rules: [redact], path, fields: [...fields, "x", "123-45-6789"] }));
     expect(head.message).toMatch(/must not be changed/);
@@ -226,7 +278,11 @@ describe("responses", () => {
       length: 0,
     });
     expect(x.forward.fields).toEqual(["Accept-Encoding", "gzip, br"]);
-    const y = request({ rules: [{ block: { text: "x", on: "request" } }], fields: ["Range", "bytes=0-"], length: 0 });
+    const y = request({
+      rules: [{ block: { text: "absent", on: "request" } }],
+      fields: ["Range", "bytes=0-"],
+      length: 0,
+    });
     expect(y.forward.fields).toEqual(["Range", "bytes=0-"]);
   });
 
@@ -578,6 +634,42 @@ describe("event streams", () => {
     expect(got.out.toString()).not.toContain("mali");
   });
 
+  it("one longer than the scan limit passes unsearched where it may, and the next ones are searched", async () => {
+    const long = `data: ${"x".repeat(60)} ${KEYWORD}\n\n`;
+    const setup: Partial<Setup> = { scanLimit: 30, onUnscannable: "allow" };
+    const stream = Buffer.from(`${long}data: 1\n\n${long}data: ${KEYWORD}\n\n`);
+    const passed = stream.subarray(0, stream.lastIndexOf("data:")).toString();
+    for (const rules of [[block], [block, redact]])
+      for (const chunks of [[stream], bytewise(stream), cut(stream, [40, 95, 200])]) {
+        const got = await events(chunks, { ...setup, rules });
+        expect([got.error?.reason, got.out.toString()]).toEqual(["content-blocked", passed]);
+        expect(got.x.notes?.[0]).toBe("content-unscanned:response:it has more than 30 bytes, the scan limit");
+        expect(got.x.notes?.length).toBe(2);
+        const coded = await flushed("gzip", [long, "data: 1\n\n", `data: ${KEYWORD}\n\n`]);
+        const zipped = await events(coded, { ...setup, rules }, ["Content-Encoding", "gzip"]);
+        expect(zipped.error?.reason).toBe("content-blocked");
+        expect((await events(chunks, { scanLimit: 30, rules })).error?.message).toContain("the scan limit");
+      }
+    const after = await events([Buffer.from(long), Buffer.from("data: 123-45-6789\n\n")], {
+      ...setup,
+      rules: [redact],
+    });
+    expect([after.error, after.out.toString()]).toEqual([null, `${long}data: ***\n\n`]);
+  });
+
+  it("one that passes unsearched is not kept", async () => {
+    const chunk = noise(64 * 1024);
+    const x = request({ method: "GET", length: 0, rules: [block], scanLimit: 30, onUnscannable: "allow" });
+    const plan = stage.responseStep?.(x, responseHead(["Content-Type", "text/event-stream"]));
+    const step = plan?.open({ write: () => true, end() {}, fail() {}, drained() {} });
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 1000; i++) {
+      step?.write(chunk);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024);
+  });
+
   it.each([
     ["gzip", (parts: string[]) => flushed("gzip", parts)],
     ["br", (parts: string[]) => flushed("br", parts)],
@@ -648,6 +740,16 @@ describe("gRPC messages", () => {
     expect([first.error?.reason, first.out.length]).toEqual(["content-blocked", 0]);
   });
 
+  it("longer than the scan limit pass unsearched where they may, and the next ones are searched", async () => {
+    const setup: Setup = { rules: [block], fields: GRPC, scanLimit: 30, onUnscannable: "allow" };
+    const passed = Buffer.concat([message("x".repeat(90)), message("one")]);
+    const whole = Buffer.concat([passed, message(KEYWORD)]);
+    for (const chunks of [[whole], bytewise(whole)]) {
+      const sent = await sendRequest(setup, chunks);
+      expect([sent.error?.reason, sent.out.equals(passed)]).toEqual(["content-blocked", true]);
+    }
+  });
+
   it("are blocked where something would have to be replaced, since they say how long they are", async () => {
     const sent = await sendRequest({ rules: [redact], fields: GRPC }, [message("1 123-45-6789 2")]);
     expect(sent.error?.message).toMatch(/must not be changed: it is of gRPC/);
@@ -677,6 +779,7 @@ describe("charsets", () => {
   const utf16 = (text: string) => Buffer.from(text, "utf16le");
   const swapped = (text: string) => utf16(text).swap16();
   const utf32 = (text: string) => Buffer.from(Uint32Array.from([...text], (c) => c.codePointAt(0) ?? 0).buffer);
+  const marked = (text: Buffer) => Buffer.concat([Buffer.from("fffe", "hex"), text]);
   const cases: [string, string, Buffer, boolean][] = [
     ["utf-16le by label", "text/plain; charset=utf-16le", utf16(`a ${KEYWORD}`), true],
     ["utf-16be by label", 'text/plain; charset="UTF-16BE"', swapped(`a ${KEYWORD}`), true],
@@ -698,6 +801,11 @@ describe("charsets", () => {
     ["utf-32 by its mark", "text/plain", utf32(`\ufeffé ${KEYWORD}`), true],
     ["utf-32be by its mark", "text/plain", utf32(`\ufeffé ${KEYWORD}`).swap32(), true],
     ["utf-32 by label", "text/plain; charset=utf-32", utf32(`é ${KEYWORD}`).swap32(), true],
+    ["a mark of utf-32 or utf-16", "text/plain", utf16(`\ufeff\0${KEYWORD}`), true],
+    ["a label that the mark denies", "text/plain; charset=utf-16be", marked(swapped(KEYWORD)), true],
+    ["a mark that the label denies", "text/plain; charset=utf-16be", marked(utf16(KEYWORD)), true],
+    ["an unknown charset with a mark", "text/plain; charset=utf-7", Buffer.from("fffe4100", "hex"), true],
+    ["nothing bad with a mark", "text/plain; charset=utf-16be", marked(utf16("hello")), false],
     ["nothing bad in utf-32", "application/json", utf32('{"a":"hello"}'), false],
     ["numbers", "application/octet-stream", Buffer.from([0, 0, 0, 24, 0, 0, 0, 1, 255, 255, 255, 255, 0]), false],
   ];

@@ -167,7 +167,7 @@ export class H2OriginStream implements OriginSide, Guarded {
     const none = ends || x.forward.method === "HEAD" || status === 204 || status === 304;
     const declared = firstValue(fields, "content-length");
     this.length = none ? 0 : declared === null ? null : Number(declared);
-    events.responseHead({ status, phrase: PHRASES[status] ?? "", fields }, this.length);
+    events.responseHead({ status, phrase: PHRASES[status] ?? "", fields }, this.length, !ends);
     stream.on("data", H2OriginStream.onData);
   }
 

@@ -83,9 +83,9 @@ export class Replay implements OriginEvents, OriginSide {
     this.kept = null;
     this.events.responseInterim(status, phrase, fields);
   }
-  responseHead(response: ResponseHead, length: number | null): void {
+  responseHead(response: ResponseHead, length: number | null, open?: boolean): void {
     this.kept = null;
-    this.events.responseHead(response, length);
+    this.events.responseHead(response, length, open);
   }
   responseData(chunk: Uint8Array, last: boolean): boolean {
     return this.events.responseData(chunk, last);

@@ -5,6 +5,7 @@ import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
+import { tlsThrough } from "../../../support/raw-client.ts";
 import { answering, type H2Origin, startH2Origin } from "./origins.ts";
 import { answerOf, ask, sessionThrough } from "./support.ts";
 
@@ -19,6 +20,13 @@ const seenAt = (path: string) => origin.seen.filter((one) => one.headers[":path"
 beforeAll(async () => {
   const answer = answering({ "x-a": "b" }, "hello", { "x-sum": "malicious_pattern" });
   origin = await startH2Origin((stream, seen, number) => {
+    if (seen.headers[":path"]?.includes("/empty")) {
+      stream.on("wantTrailers", () =>
+        stream.sendTrailers({ "x-sum": seen.headers["x-bad"] === "1" ? "malicious%5Fpattern" : "fine" }),
+      );
+      stream.respond({ ":status": 200, "content-length": "0", "content-encoding": "gzip" }, { waitForTrailers: true });
+      return stream.end();
+    }
     if (seen.headers[":path"] !== "/sent/echo") return answer(stream, seen, number);
     stream.respond({ ":status": 200, "content-type": "application/grpc" });
     stream.on("data", (bytes: Buffer) => stream.write(bytes));
@@ -39,6 +47,9 @@ rules:
   - id: trailers
     allow: https://${here()}/trailers/**
     content: [{ block: { text: malicious_pattern, in: fields } }]
+  - id: both
+    allow: https://${here()}/both/**
+    content: [{ block: { text: malicious_pattern } }]
 `,
   });
 });
@@ -118,4 +129,28 @@ test("trailers are looked at where no rule looks at bodies, in both directions",
     expect(record).toMatchObject({ decision: "deny", reason: "content-blocked", rule: "trailers" });
   }
   session.close();
+});
+
+test.each(["trailers", "both"])("trailers are looked at where there is no content before them (%s)", async (rule) => {
+  const session = await open();
+  const path = `/${rule}/empty`;
+  const good = await ask(session, { ":path": path });
+  expect([good.status, good.whole, good.trailers?.["x-sum"]]).toEqual([200, true, "fine"]);
+  const bad = await ask(session, { ":path": path, "x-bad": "1" });
+  expect(JSON.stringify(bad.trailers ?? {})).not.toContain("malicious");
+  expect(bad.whole).toBe(false);
+  const [record] = await house.recordsWhere((r) => r.path === path && r.decision === "deny");
+  expect(record).toMatchObject({ decision: "deny", reason: "content-blocked", rule });
+  session.close();
+});
+
+test("to a client of HTTP/1.1 they are dropped behind a length, and the length is not", async () => {
+  const client = await tlsThrough(house.port, here(), { ca: house.ca });
+  client.send(`GET /both/empty?1 HTTP/1.1\r\nHost: ${here()}\r\n\r\n`);
+  const { raw } = await client.response();
+  expect(raw).toMatch(/^HTTP\/1\.1 200 [\s\S]*content-length: 0\r\n/i);
+  expect(raw).not.toMatch(/transfer-encoding|x-sum/i);
+  const [record] = await house.recordsWhere((r) => r.path?.startsWith("/both/empty?") === true);
+  expect(record).toMatchObject({ decision: "allow", notes: ["response-trailers-dropped"] });
+  client.destroy();
 });
