@@ -33,6 +33,13 @@ const word = (...values: number[]): Buffer => {
 };
 const rst = (id: number, code: number): Buffer => frame(FRAME.rst, 0, id, word(code));
 const goaway = (last: number, code = 0): Buffer => frame(FRAME.goaway, 0, 0, word(last, code));
+/** An ORIGIN frame (RFC 8336) with `count` entries that no other frame has. */
+const origins = (first: number, count: number): Buffer => {
+  const entries = Array.from({ length: count }, (_, i) => `\0\x08${(first + i).toString(36).padStart(8, "0")}`);
+  return frame(0x0c, 0, 0, entries.join(""));
+};
+/** An ALTSVC frame (RFC 7838). */
+const altsvc = (id: number): Buffer => frame(0x0a, 0, id, `\0\0h2=":443"; ma=${"1".repeat(1_000)}`);
 const TEN: readonly [string, string] = ["content-length", "10"];
 
 async function startFrameOrigin(act: Act, secureContext: tls.SecureContext): Promise<FaultyOrigin> {
@@ -188,6 +195,34 @@ const ORIGIN_FAULTS: readonly OriginFault[] = [
     act: (_say, _id, { raw }) => soon(() => raw.resetAndDestroy()),
     status: 502,
     reason: "origin-incomplete",
+  },
+  {
+    // node:http2 keeps what they say: without a bound the process would run out of memory.
+    name: "ORIGIN frames without end",
+    act: (say, id, meeting) => {
+      say(head(id));
+      let sent = 0;
+      const more = (): void => {
+        if (meeting.closed || sent === 400) return;
+        say(origins(1_600 * sent++, 1_600));
+        setImmediate(more);
+      };
+      more();
+    },
+    status: null,
+    reason: "origin-protocol",
+    content: "",
+  },
+  {
+    name: "a few ORIGIN frames, and many of ALTSVC",
+    act: (say, id) => {
+      say(head(id, TEN), origins(0, 100), origins(100, 100), ...Array.from({ length: 2_000 }, () => altsvc(id)));
+      soon(() => say(data(id, "0123456789", END)));
+    },
+    status: null,
+    reason: null,
+    content: "0123456789",
+    whole: true,
   },
   {
     name: "a length that is too long",
