@@ -58,6 +58,7 @@ describe("a flood ends the connection, and others are served meanwhile", () => {
     ["PING", () => frame(FRAME.ping, 0, 0, Buffer.alloc(8)), 20_000],
     ["SETTINGS", () => frame(FRAME.settings, 0, 0, Buffer.from([0, 4, 0, 1, 0, 0])), 20_000],
     ["bad heads", (i: number) => get(2 * i + 1, "no slash"), 5_000],
+    ["bad heads beside a good one", (i: number) => get(2 * i + 1, i === 0 ? "/never" : "no slash"), 5_000],
     [
       "CONTINUATION",
       (i: number) =>
