@@ -21,6 +21,12 @@ export const MOST_UNSENT = 8_388_608;
 /** Fields of a section; cookie crumbs count one each. */
 const MAX_FIELDS = 400;
 
+/**
+ * Bytes of a field section that we send, as nghttp2 estimates it (12 more for each field). What goes out is bounded where it
+ * came in; nghttp2's own 64 KiB are less than that, and it ends the session over them.
+ */
+const MAX_SENT_SECTION = 4_194_304;
+
 /** Towards a client. What is a little over the limit for field sections is answered 431; what is far over it is reset. */
 export function serverOptions(limits: Limits): ServerOptions {
   return {
@@ -31,6 +37,7 @@ export function serverOptions(limits: Limits): ServerOptions {
       enableConnectProtocol: false,
     },
     maxHeaderListPairs: MAX_FIELDS,
+    maxSendHeaderBlockLength: MAX_SENT_SECTION,
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
     maxSettings: 32,
@@ -63,6 +70,7 @@ export function clientOptions(): ClientSessionOptions | SecureClientSessionOptio
   return {
     settings: { enablePush: false, initialWindowSize: STREAM_WINDOW, maxHeaderListSize: 131_072 },
     maxHeaderListPairs: MAX_FIELDS,
+    maxSendHeaderBlockLength: MAX_SENT_SECTION,
     maxReservedRemoteStreams: 0,
     maxSessionMemory: 32,
   };
