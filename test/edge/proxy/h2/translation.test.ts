@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
 import { type HttpOrigin, startHttpOrigin, startRawOrigin } from "../../../support/origin.ts";
+import { afterPause } from "../../../support/pause.ts";
 import { tlsThrough } from "../../../support/raw-client.ts";
 import { answering, type H2Origin, startH2Origin } from "./origins.ts";
 import { ask, sessionThrough } from "./support.ts";
@@ -230,6 +231,36 @@ test("property: any fields arrive at an origin of HTTP/2 as they were sent", asy
   );
   session.close();
 });
+
+test.each([
+  ["chunks, which end later", ["Transfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n"]],
+  ["chunks, and content that it may not have", ["Transfer-Encoding: chunked\r\n\r\n", "2\r\nok\r\n0\r\n\r\n"]],
+  ["no length", ["Connection: close\r\n\r\n", null]],
+  ["a length of nothing", ["Content-Length: 0\r\n\r\n"]],
+  ["a length, and content that it may not have", ["Content-Length: 2\r\n\r\n", "ok"]],
+] as const)(
+  "a 205 ends for a client of HTTP/2 with its head: %s",
+  async (what, pieces) => {
+    const origin = await startRawOrigin(
+      ({ socket }) => {
+        socket.write(`HTTP/1.1 205 Reset Content\r\n${pieces[0]}`);
+        afterPause(50, () => (pieces[1] === null ? socket.end() : socket.write(pieces[1] ?? "")));
+      },
+      { tls: leaf },
+    );
+    const session = await sessionThrough(house.port, `${HOST}:${origin.port}`, house.ca);
+    const began = performance.now();
+    const answer = await ask(session, { ":path": "/205" });
+    expect([answer.status, answer.whole, answer.content.length]).toEqual([205, true, 0]);
+    expect(answer.headers["content-length"]).toBe(what === "a length of nothing" ? "0" : undefined);
+    expect(performance.now() - began).toBeLessThan(3_000);
+    session.close();
+    const [record] = await house.recordsWhere((r) => r.port === origin.port && r.kind === "exchange");
+    expect(record).toMatchObject({ status: 205, reason: null });
+    await origin.close();
+  },
+  20_000,
+);
 
 describe("a head of more than 64 KiB goes through, and the connection lives", () => {
   const LONG = Array.from({ length: 8 }, (_, i) => [`x-long-${i}`, String(i).repeat(9_000)] as const);
