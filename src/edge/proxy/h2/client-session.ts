@@ -221,8 +221,10 @@ export class H2ClientSession implements StreamOwner {
 
   /** Refuses what never became an exchange: nothing in it could be decided on. */
   private refuseStream(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
+    // Counted first: whatever becomes of the answer.
+    const enough = this.abuse.add("malformed", this.services.wheel.now);
     this.answerEarly(stream, error, section);
-    if (this.abuse.add("malformed", this.services.wheel.now)) this.calm("malformed");
+    if (enough) this.calm("malformed");
   }
 
   private answerEarly(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
