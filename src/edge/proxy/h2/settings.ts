@@ -8,7 +8,10 @@ import http2, {
 } from "node:http2";
 import type { Limits } from "../../../policy/types.ts";
 
-/** Bytes of content that may be under way on a stream, and on a session: enough for 20 Mbit/s at 100 ms, times streams. */
+/**
+ * Bytes of content that may be under way on a stream, and on a session: enough for 20 Mbit/s at 100 ms, times streams. Only that
+ * of the stream holds back who sends faster than is read: node:http2 opens the other again for all that arrives.
+ */
 export const STREAM_WINDOW = 262_144;
 export const SESSION_WINDOW = 2_097_152;
 export const MAX_STREAMS = 100;
