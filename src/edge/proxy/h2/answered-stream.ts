@@ -14,6 +14,8 @@ export class AnsweredStream {
     this.stream = stream;
     this.until = until;
     stream.on("error", () => {});
+    // The client reset it in the same breath.
+    if (stream.destroyed || stream.closed) return;
     stream.respond({ ":status": response.status, ...plainHeaders(response.fields) }, { endStream: headOnly });
     if (!headOnly) stream.end(response.content);
     stream.resume();

@@ -221,8 +221,10 @@ export class H2ClientSession implements StreamOwner {
 
   /** Refuses what never became an exchange: nothing in it could be decided on. */
   private refuseStream(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
+    // Counted first: whatever becomes of the answer.
+    const enough = this.abuse.add("malformed", this.services.wheel.now);
     this.answerEarly(stream, error, section);
-    if (this.abuse.add("malformed", this.services.wheel.now)) this.calm("malformed");
+    if (enough) this.calm("malformed");
   }
 
   private answerEarly(stream: ServerHttp2Stream, error: ProxyError, section: Section): void {
@@ -240,10 +242,17 @@ export class H2ClientSession implements StreamOwner {
     this.streams.delete(side);
     if (this.streams.size === 0) {
       this.idleSince = this.services.wheel.now;
-      if (this.closing) setImmediate(() => this.endInOrder());
+      setImmediate(settled, this);
     }
     this.unsent += side.unsent;
     if (this.unsent > MOST_UNSENT) this.drain();
+  }
+
+  /** The last stream has gone, and what it wrote has left unless the client is slow. */
+  settled(): void {
+    if (this.streams.size > 0 || this.gone) return;
+    if (this.closing) this.endInOrder();
+    else this.missing.settle();
   }
 
   closed(side: H2ClientStream, byClient: boolean): void {
@@ -294,6 +303,7 @@ export class H2ClientSession implements StreamOwner {
     closeIfGone(this.raw);
     for (const stream of [...this.streams]) if (!stream.poll(wheel.now)) return this.destroy();
     if (this.streams.size > 0) return;
+    this.missing.settle();
     // The client said goodbye (GOAWAY with an error), or was sent away: what is left is to close.
     if (this.session.destroyed) this.drain();
     const idle = wheel.now - this.idleSince;
@@ -377,4 +387,8 @@ export class H2ClientSession implements StreamOwner {
     );
     return id;
   }
+}
+
+function settled(session: H2ClientSession): void {
+  session.settled();
 }

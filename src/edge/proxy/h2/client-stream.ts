@@ -12,6 +12,9 @@ import { bind, type Guarded, letGo, listener } from "./stream-events.ts";
 
 const { NGHTTP2_INTERNAL_ERROR, NGHTTP2_CANCEL, NGHTTP2_NO_ERROR } = constants;
 
+const RESET_CONTENT = 205;
+const WITHOUT_CONTENT: ReadonlySet<number> = new Set([204, RESET_CONTENT, 304]);
+
 /** What a stream tells its session. */
 export interface StreamOwner {
   /** The stream is gone. `byClient`: the client reset it before its response was complete. */
@@ -150,6 +153,8 @@ export class H2ClientStream implements ClientSide, Guarded {
       response.status = 500;
     }
     this.pending = { response, length };
+    // node:http2 ends it with its head, which so waits for the end.
+    if (response.status === RESET_CONTENT) return;
     if (length === null) this.sendHead(false);
     else if (length > 0) setImmediate(sendSoon, this);
   }
@@ -168,7 +173,7 @@ export class H2ClientStream implements ClientSide, Guarded {
     this.pending = null;
     if (pending === null || stream.destroyed || stream.closed) return;
     const { response, length } = pending;
-    const bodiless = this.relay?.x.received.method === "HEAD" || response.status === 204 || response.status === 304;
+    const bodiless = this.relay?.x.received.method === "HEAD" || WITHOUT_CONTENT.has(response.status);
     const options = {
       endStream: endStream || bodiless,
       waitForTrailers: waitForTrailers && !bodiless,
@@ -185,7 +190,8 @@ export class H2ClientStream implements ClientSide, Guarded {
 
   data(chunk: Uint8Array, last: boolean): boolean {
     const { stream } = this;
-    if (stream.destroyed || stream.closed) return true;
+    // A 205 has no content (RFC 9110 section 15.3.6), whatever the origin sends.
+    if (stream.destroyed || stream.closed || this.pending?.response.status === RESET_CONTENT) return true;
     if (last) {
       this.last = Buffer.from(chunk);
       return true;

@@ -62,13 +62,14 @@ export function readTrailers(raw: readonly string[]): { trailers: Fields | null;
   return { trailers: trailers.length === 0 ? null : trailers, dropped };
 }
 
-/** The head of a response for a client. `length`: as `ClientSide.head` has it; `bodiless`: HEAD, 204, 304. */
+/** The head of a response for a client. `length`: as `ClientSide.head` has it; `bodiless`: HEAD, 204, 205, 304. */
 export function responseHeaders(response: ResponseHead, length: number | null, bodiless: boolean): OutgoingHttpHeaders {
   const headers = noHeaders();
   headers[":status"] = response.status;
   const declared = copyFields(headers, response.fields, null);
   if (bodiless) {
-    if (response.status !== 204 && declared !== null) headers["content-length"] = declared;
+    const none = response.status === 204 || (response.status === 205 && declared !== "0");
+    if (!none && declared !== null) headers["content-length"] = declared;
   } else if (length !== null && (length > 0 || declared !== null)) headers["content-length"] = String(length);
   return headers;
 }

@@ -19,6 +19,8 @@ const PING_WITHIN = 10_000;
 const RESET_WITHIN = 1_000;
 /** Milliseconds that an orderly end may take. */
 const LINGER = 5_000;
+/** ORIGIN frames and their entries (RFC 8336) that are borne on one session: node:http2 keeps each entry as long as it lasts. */
+const MAX_ADVERTISED = 1_024;
 
 export interface SessionOwner {
   readonly wheel: TimerWheel;
@@ -41,6 +43,8 @@ export class H2OriginSession implements StreamHome {
   private readonly resetting = new Map<H2OriginStream, number>();
   /** Bytes of requests that were reset before they were sent. */
   private unsent = 0;
+  /** ORIGIN frames that came, and their entries. */
+  private advertised = 0;
   private leaving = false;
   private gone = false;
   private idleSince: number;
@@ -74,6 +78,7 @@ export class H2OriginSession implements StreamHome {
       if (code !== http2.constants.NGHTTP2_NO_ERROR)
         this.failure ??= new Error(`the origin closed the session (${code})`);
     });
+    session.on("origin", (origins: string[]) => this.advertise(origins.length));
     session.on("error", (error: Error) => {
       this.failure ??= asFailure(error);
     });
@@ -95,6 +100,15 @@ export class H2OriginSession implements StreamHome {
     // The session's own event may never come where the connection went while something was written to it.
     this.route.socket.on("close", () => setImmediate(() => this.ended()));
     session.on("stream", (pushed) => pushed.close(http2.constants.NGHTTP2_REFUSED_STREAM));
+  }
+
+  /** No use is made of them, no window holds them back, and nothing turns them off: too many end the session. */
+  private advertise(entries: number): void {
+    this.advertised += 1 + entries;
+    if (this.advertised <= MAX_ADVERTISED || this.failure !== null) return;
+    this.failure = new ProxyError("origin-protocol", "the origin sends ORIGIN frames without end");
+    // Not while node:http2 reads.
+    setImmediate(() => this.destroy());
   }
 
   /** False: the origin has not said yet how many streams it bears. */

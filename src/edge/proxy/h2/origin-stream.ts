@@ -7,6 +7,7 @@ import { PHRASES } from "../../../http/serialise.ts";
 import { asProxyError, ProxyError } from "../../../shared/errors.ts";
 import { codeName } from "./error-codes.ts";
 import { plainHeaders, readSection, readTrailers } from "./fields.ts";
+import { holdsTheRest, Remainder } from "./remainder.ts";
 import { bind, type Guarded, isWhole, letGo, listener, watchEnd } from "./stream-events.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_NO_ERROR, NGHTTP2_REFUSED_STREAM, NGHTTP2_HTTP_1_1_REQUIRED } = constants;
@@ -53,6 +54,8 @@ export class H2OriginStream implements OriginSide, Guarded {
   private length: number | null = null;
   private received = 0;
   private trailers: Fields | null = null;
+  /** The session is gone, and this is still to be read. */
+  private remainder: Remainder | null = null;
 
   constructor(
     home: StreamHome,
@@ -125,6 +128,7 @@ export class H2OriginStream implements OriginSide, Guarded {
 
   abort(): void {
     this.events = null;
+    this.remainder?.drop();
     this.giveUp();
   }
 
@@ -172,11 +176,14 @@ export class H2OriginStream implements OriginSide, Guarded {
   }
 
   private content(chunk: Buffer): void {
-    const { events } = this;
-    if (events === null) return;
+    if (this.events === null) return;
     this.home.heard();
+    if (!this.handOn(chunk, this.events)) this.stream.pause();
+  }
+
+  private handOn(chunk: Buffer, events: OriginEvents): boolean {
     this.received += chunk.length;
-    if (!events.responseData(chunk, this.received === this.length)) this.stream.pause();
+    return events.responseData(chunk, this.received === this.length);
   }
 
   private takeTrailers(raw: readonly string[]): void {
@@ -212,11 +219,13 @@ export class H2OriginStream implements OriginSide, Guarded {
   }
 
   pauseResponse(): void {
-    this.stream.pause();
+    if (this.remainder === null) this.stream.pause();
+    else this.remainder.pause();
   }
 
   resumeResponse(): void {
-    if (this.headSeen && !this.stream.destroyed) this.stream.resume();
+    if (this.remainder !== null) this.remainder.resume();
+    else if (this.headSeen && !this.stream.destroyed) this.stream.resume();
   }
 
   // ---- endings --------------------------------------------------------------------------------------------------------
@@ -233,11 +242,30 @@ export class H2OriginStream implements OriginSide, Guarded {
     this.home.streamClosed(this);
     if (this.stream.rstCode === NGHTTP2_HTTP_1_1_REQUIRED) this.home.close();
     const { events } = this;
+    if (events !== null && this.headSeen && holdsTheRest(this.stream, this.missing)) return this.finishLate(events);
     this.events = null;
     if (events === null) return;
     const why = this.whyAgain();
     if (why !== null && this.again(why)) return;
     events.originFailed(this.failure());
+  }
+
+  /** Bytes of the response that its length says are still to come; null: it has none. */
+  private get missing(): number | null {
+    return this.length === null ? null : this.length - this.received;
+  }
+
+  /** The session went, and all of the response is here. */
+  private finishLate(events: OriginEvents): void {
+    this.remainder = new Remainder(
+      this.stream,
+      this,
+      (piece) => this.handOn(piece, events),
+      () => {
+        this.events = null;
+        events.responseEnd(this.trailers);
+      },
+    );
   }
 
   private whyAgain(): Again | null {

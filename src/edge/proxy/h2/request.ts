@@ -37,6 +37,8 @@ export function readRequest(
   const name = nameOf(section, scheme);
   if (name === null) return refused(new ProxyError("malformed-request", NO_NAME));
   const request = requestOf(section, scheme, connect.authority);
+  // CONNECT named the address that the name stands for: the origin gets to see the name, as over HTTP/1.1.
+  if (name !== "two" && name.host === connect.alias) request.fields.unshift("Host", authorityText(name, scheme));
   if (name === "two") return { request, error: new ProxyError("malformed-request", TWO_NAMES) };
   return { request, error: misdirection(name, section.pseudo.scheme, scheme, connect) };
 }

@@ -8,7 +8,10 @@ import http2, {
 } from "node:http2";
 import type { Limits } from "../../../policy/types.ts";
 
-/** Bytes of content that may be under way on a stream, and on a session: enough for 20 Mbit/s at 100 ms, times streams. */
+/**
+ * Bytes of content that may be under way on a stream, and on a session: enough for 20 Mbit/s at 100 ms, times streams. Only that
+ * of the stream holds back who sends faster than is read: node:http2 opens the other again for all that arrives.
+ */
 export const STREAM_WINDOW = 262_144;
 export const SESSION_WINDOW = 2_097_152;
 export const MAX_STREAMS = 100;
@@ -21,6 +24,12 @@ export const MOST_UNSENT = 8_388_608;
 /** Fields of a section; cookie crumbs count one each. */
 const MAX_FIELDS = 400;
 
+/**
+ * Bytes of a field section that we send, as nghttp2 estimates it (12 more for each field). What goes out is bounded where it
+ * came in; nghttp2's own 64 KiB are less than that, and it ends the session over them.
+ */
+const MAX_SENT_SECTION = 4_194_304;
+
 /** Towards a client. What is a little over the limit for field sections is answered 431; what is far over it is reset. */
 export function serverOptions(limits: Limits): ServerOptions {
   return {
@@ -31,6 +40,7 @@ export function serverOptions(limits: Limits): ServerOptions {
       enableConnectProtocol: false,
     },
     maxHeaderListPairs: MAX_FIELDS,
+    maxSendHeaderBlockLength: MAX_SENT_SECTION,
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
     maxSettings: 32,
@@ -63,6 +73,7 @@ export function clientOptions(): ClientSessionOptions | SecureClientSessionOptio
   return {
     settings: { enablePush: false, initialWindowSize: STREAM_WINDOW, maxHeaderListSize: 131_072 },
     maxHeaderListPairs: MAX_FIELDS,
+    maxSendHeaderBlockLength: MAX_SENT_SECTION,
     maxReservedRemoteStreams: 0,
     maxSessionMemory: 32,
   };

@@ -4,7 +4,7 @@ import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
 import { origins, type RawOrigin, startRawOrigin } from "../../../support/origin.ts";
 import { pause } from "../../../support/pause.ts";
-import { FRAME, type FrameClient, frame, framesThrough, section } from "./support.ts";
+import { answerOf, ask, FRAME, type FrameClient, frame, framesThrough, section, sessionThrough } from "./support.ts";
 
 const testCa = new TestCa();
 let house: TestHouse;
@@ -137,7 +137,25 @@ describe("heads that are reset before the first good one", () => {
       3,
       7,
     ],
-    ["two before, one after", [() => [bad(1), bad(3), fine(5), bad(7), fine(9)]], 3, 9],
+    [
+      "two before; what follows while another stream is open may have been left out",
+      [() => [bad(1), bad(3), fine(5), bad(7), fine(9)]],
+      2,
+      9,
+    ],
+    ["two before, one after", [() => [bad(1), bad(3), fine(5)], () => [bad(7), fine(9)]], 3, 9],
+    [
+      "two before, one after, each for itself",
+      [() => [bad(1)], () => [bad(3)], () => [fine(5)], () => [bad(7)], () => [fine(9)]],
+      3,
+      9,
+    ],
+    [
+      "one after, and numbers left out around it",
+      [() => [bad(1), bad(3), fine(5)], () => [bad(301), fine(599)]],
+      3,
+      599,
+    ],
   ];
   test.each(cases)("%s", async (_what, sendings, count, lastId) => {
     const { client, parent } = await open();
@@ -147,7 +165,7 @@ describe("heads that are reset before the first good one", () => {
     }
     await client.next((f) => f.stream === lastId && (f.flags & 1) === 1);
     client.socket.destroy();
-    const goods = lastId === 9 ? 2 : 1;
+    const goods = lastId === 9 || lastId === 599 ? 2 : 1;
     const records = await house.recordsWhere((r) => r.parent === parent, count + goods);
     expect(records.filter((r) => r.kind === "connection").map((r) => r.reason)).toEqual(
       Array.from({ length: count }, () => "malformed-request"),
@@ -162,6 +180,33 @@ describe("heads that are reset before the first good one", () => {
     await house.recordsWhere((r) => r.parent === parent, 3);
     client.socket.destroy();
     await house.recordsWhere((r) => r.parent === parent, 3);
+  });
+});
+
+describe("numbers that a client leaves out by right are no streams (RFC 9113 section 5.1.1)", () => {
+  test("many of them, with nothing else open", async () => {
+    const { client, parent } = await open();
+    for (const id of [1, 301, 303, 903]) await good(client, id);
+    await pause(1_200);
+    expect(client.closed).toBe(false);
+    client.socket.destroy();
+    const records = await house.recordsWhere((r) => r.parent === parent, 4);
+    expect(records.map((r) => r.kind)).toEqual(["exchange", "exchange", "exchange", "exchange"]);
+  });
+
+  test("of an ordinary client that takes back requests which had to wait", async () => {
+    const session = await sessionThrough(house.port, here(), house.ca);
+    const before = new Set(house.records().map((r) => r.id));
+    expect((await ask(session, { ":path": "/first" })).status).toBe(200);
+    const asked = Array.from({ length: 250 }, () => session.request({ ":path": "/many" }));
+    const answers = asked.map((stream) => answerOf(stream));
+    for (const stream of asked.slice(100)) stream.close(8);
+    const statuses = (await Promise.all(answers)).map((answer) => answer.status);
+    expect(statuses.slice(0, 100).every((status) => status === 200)).toBe(true);
+    expect((await ask(session, { ":path": "/after" })).status).toBe(200);
+    session.close();
+    const records = await house.recordsWhere((r) => !before.has(r.id) && r.kind !== "connect", 102);
+    expect(records.filter((r) => r.kind !== "exchange")).toEqual([]);
   });
 });
 

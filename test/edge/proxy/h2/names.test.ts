@@ -1,7 +1,9 @@
 // Names on an HTTP/2 connection inside CONNECT (pitfalls B2, B3, B6, B8, B9): each stream is judged by itself.
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
+import { origins, startRawOrigin } from "../../../support/origin.ts";
+import { tlsThrough } from "../../../support/raw-client.ts";
 import { answering, type H2Origin, startH2Origin } from "./origins.ts";
 import { ask, sessionThrough } from "./support.ts";
 
@@ -70,6 +72,43 @@ test("B2: SNI other than CONNECT: every stream is answered 421", async () => {
     expect((await ask(session, { ":authority": authority })).status).toBe(421);
   expect(origin.seen.length).toBe(before);
   session.close();
+});
+
+describe("B5: CONNECT to an address with a name in SNI: the origin sees the name, as the client said it", () => {
+  const named = testCa.leaf("o.test");
+
+  test("an origin of HTTP/2", async () => {
+    const other = await startH2Origin(answering({}, "ok"), named);
+    const session = await sessionThrough(house.port, `127.0.0.1:${other.port}`, house.ca, { servername: "o.test" });
+    const name = `o.test:${other.port}`;
+    expect((await ask(session, { ":authority": name })).status).toBe(200);
+    expect((await ask(session, { ":authority": undefined, host: `O.TEST:${other.port}` })).status).toBe(200);
+    expect((await ask(session, { ":authority": `127.0.0.1:${other.port}` })).status).toBe(200);
+    expect(other.seen.map((s) => [s.headers[":authority"], s.headers.host])).toEqual([
+      [name, undefined],
+      [name, undefined],
+      [`127.0.0.1:${other.port}`, undefined],
+    ]);
+    session.close();
+    await other.close();
+  });
+
+  test("an origin of HTTP/1.1, which clients of HTTP/1.1 ask in the same words", async () => {
+    const other = await startRawOrigin(origins.text("ok"), { tls: named });
+    const authority = `127.0.0.1:${other.port}`;
+    const name = `o.test:${other.port}`;
+    const session = await sessionThrough(house.port, authority, house.ca, { servername: "o.test" });
+    expect((await ask(session, { ":authority": name, ":path": "/2" })).status).toBe(200);
+    session.close();
+    const client = await tlsThrough(house.port, authority, { ca: house.ca, servername: "o.test" });
+    client.send(`GET /1 HTTP/1.1\r\nHost: ${name}\r\n\r\n`);
+    await other.until((text) => text.includes("GET /1 "));
+    client.socket.destroy();
+    const hosts = [...other.text().matchAll(/^GET \/\d HTTP\/1\.1\r\nHost: (.*)\r\n/gm)].map((found) => found[1]);
+    expect(hosts).toEqual([name, name]);
+    expect(other.text().match(/host:/gi)).toHaveLength(2);
+    await other.close();
+  });
 });
 
 test("T5: extended CONNECT is not advertised, and push is not asked for", async () => {

@@ -32,13 +32,14 @@ export async function startH2Origin(
   handler: H2Handler,
   leaf: KeyAndCertificate | null,
   settings: http2.Settings = {},
+  maxSendHeaderBlockLength = 65_536,
 ): Promise<H2Origin> {
   const seen: Seen[] = [];
   const sessions: ServerHttp2Session[] = [];
   const server =
     leaf === null
-      ? http2.createServer({ settings })
-      : http2.createSecureServer({ ...leaf, settings, allowHTTP1: false });
+      ? http2.createServer({ settings, maxSendHeaderBlockLength })
+      : http2.createSecureServer({ ...leaf, settings, maxSendHeaderBlockLength, allowHTTP1: false });
   const sockets = new Set<Socket>();
   server.on("connection", (socket: Socket) => sockets.add(socket));
   const cut = (): void => {

@@ -1,9 +1,11 @@
 // Every combination of versions on the two sides: what goes in on one comes out on the other.
+import type http2 from "node:http2";
 import fc from "fast-check";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { TestCa } from "../../../support/certificates.ts";
 import { startTestHouse, type TestHouse } from "../../../support/house.ts";
 import { type HttpOrigin, startHttpOrigin, startRawOrigin } from "../../../support/origin.ts";
+import { afterPause } from "../../../support/pause.ts";
 import { tlsThrough } from "../../../support/raw-client.ts";
 import { answering, type H2Origin, startH2Origin } from "./origins.ts";
 import { ask, sessionThrough } from "./support.ts";
@@ -228,4 +230,93 @@ test("property: any fields arrive at an origin of HTTP/2 as they were sent", asy
     { numRuns: 60 },
   );
   session.close();
+});
+
+test.each([
+  ["chunks, which end later", ["Transfer-Encoding: chunked\r\n\r\n", "0\r\n\r\n"]],
+  ["chunks, and content that it may not have", ["Transfer-Encoding: chunked\r\n\r\n", "2\r\nok\r\n0\r\n\r\n"]],
+  ["no length", ["Connection: close\r\n\r\n", null]],
+  ["a length of nothing", ["Content-Length: 0\r\n\r\n"]],
+  ["a length, and content that it may not have", ["Content-Length: 2\r\n\r\n", "ok"]],
+] as const)(
+  "a 205 ends for a client of HTTP/2 with its head: %s",
+  async (what, pieces) => {
+    const origin = await startRawOrigin(
+      ({ socket }) => {
+        socket.write(`HTTP/1.1 205 Reset Content\r\n${pieces[0]}`);
+        afterPause(50, () => (pieces[1] === null ? socket.end() : socket.write(pieces[1] ?? "")));
+      },
+      { tls: leaf },
+    );
+    const session = await sessionThrough(house.port, `${HOST}:${origin.port}`, house.ca);
+    const began = performance.now();
+    const answer = await ask(session, { ":path": "/205" });
+    expect([answer.status, answer.whole, answer.content.length]).toEqual([205, true, 0]);
+    expect(answer.headers["content-length"]).toBe(what === "a length of nothing" ? "0" : undefined);
+    expect(performance.now() - began).toBeLessThan(3_000);
+    session.close();
+    const [record] = await house.recordsWhere((r) => r.port === origin.port && r.kind === "exchange");
+    expect(record).toMatchObject({ status: 205, reason: null });
+    await origin.close();
+  },
+  20_000,
+);
+
+describe("a head of more than 64 KiB goes through, and the connection lives", () => {
+  const LONG = Array.from({ length: 8 }, (_, i) => [`x-long-${i}`, String(i).repeat(9_000)] as const);
+  const large = { settings: { maxHeaderListSize: 1_000_000 }, maxSendHeaderBlockLength: 1_000_000 };
+
+  test("of a response to HTTP/1.1", async () => {
+    const head = ["HTTP/1.1 200 OK", ...LONG.map(([name, value]) => `${name}: ${value}`), "Content-Length: 2"].join(
+      "\r\n",
+    );
+    const origin = await startRawOrigin(({ socket }) => void socket.write(`${head}\r\n\r\nok`), { tls: leaf });
+    const session = await sessionThrough(house.port, `${HOST}:${origin.port}`, house.ca, large);
+    await expectLong(session);
+    await origin.close();
+  });
+
+  test("of a response to HTTP/2", async () => {
+    const origin = await longH2Origin(() => Object.fromEntries(LONG));
+    const session = await sessionThrough(house.port, `${HOST}:${origin.port}`, house.ca, large);
+    await expectLong(session);
+    await origin.close();
+  });
+
+  async function expectLong(session: http2.ClientHttp2Session): Promise<void> {
+    let goodbye = false;
+    session.on("goaway", () => {
+      goodbye = true;
+    });
+    for (const path of ["/1", "/2"]) {
+      const answer = await ask(session, { ":path": path });
+      expect([answer.status, answer.content.toString(), answer.whole]).toEqual([200, "ok", true]);
+      for (const [name, value] of LONG) expect(answer.headers[name] === value).toBe(true);
+    }
+    expect(goodbye).toBe(false);
+    session.close();
+  }
+
+  test("of a request to HTTP/2, where the policy allows it", async () => {
+    const wide = await startTestHouse({
+      roots: testCa.cert,
+      policy: `defaults: { action: allow, limits: { headers: 200KiB } }
+network: { allow: [127.0.0.0/8] }
+`,
+    });
+    const origin = await longH2Origin(() => ({}));
+    const session = await sessionThrough(wide.port, `${HOST}:${origin.port}`, wide.ca, large);
+    for (const path of ["/1", "/2"])
+      expect((await ask(session, { ":path": path, ...Object.fromEntries(LONG) })).status).toBe(200);
+    for (const seen of origin.seen) for (const [name, value] of LONG) expect(seen.headers[name] === value).toBe(true);
+    expect(origin.sessions).toHaveLength(1);
+    session.close();
+    await wide.close();
+    await origin.close();
+  });
+
+  /** An origin (node:http2) that takes and sends long heads. */
+  async function longH2Origin(fields: () => http2.OutgoingHttpHeaders): Promise<H2Origin> {
+    return startH2Origin(answering(fields(), "ok"), leaf, { maxHeaderListSize: 1_000_000 }, 1_000_000);
+  }
 });
