@@ -1,6 +1,7 @@
 // Asks the policy: refuses, redirects, reroutes, or lets the decision stand.
 import type { Exchange } from "../exchange/exchange.ts";
 import type { Stage, StageResult } from "../exchange/stage.ts";
+import { firstValue } from "../http/fields.ts";
 import { PHRASES } from "../http/serialise.ts";
 import { authorityText } from "../http/target.ts";
 import type { RedirectPlan } from "../policy/types.ts";
@@ -19,11 +20,15 @@ export const decideStage: Stage = {
       x.forward.scheme = to.scheme;
       x.forward.host = to.host;
       x.forward.port = to.port;
-      x.hostText = to.hostField === "set" ? authorityText(to, to.scheme) : authorityText(x.received, x.received.scheme);
+      x.hostText = to.hostField === "set" ? authorityText(to, to.scheme) : keptHost(x);
     }
     return null;
   },
 };
+
+/** What Host is to say when it stays as the client sent it; null: that is what the field says. */
+const keptHost = (x: Exchange): string | null =>
+  x.hostText ?? (firstValue(x.forward.fields, "host") === null ? authorityText(x.received, x.received.scheme) : null);
 
 /** The client is told to go elsewhere, with its own path and query (RFC 9110 section 15.4). */
 function redirection(x: Exchange, redirect: RedirectPlan): StageResult {

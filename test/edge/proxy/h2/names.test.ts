@@ -111,6 +111,27 @@ describe("B5: CONNECT to an address with a name in SNI: the origin sees the name
   });
 });
 
+test("B5: so does the origin of a rule that keeps Host", async () => {
+  const other = await startRawOrigin(origins.text("ok"));
+  const kept = await startTestHouse({
+    policy: `network: { allow: [127.0.0.0/8] }
+rules: [{ id: r, allow: ["https://o.test:4443", "https://127.0.0.1:4443"], to: { url: "http://127.0.0.1:${other.port}", host: keep } }]
+`,
+  });
+  const authority = "127.0.0.1:4443";
+  const session = await sessionThrough(kept.port, authority, kept.ca, { servername: "o.test" });
+  expect((await ask(session, { ":authority": "o.test:4443", ":path": "/2" })).status).toBe(200);
+  expect((await ask(session, { ":authority": authority, ":path": "/3" })).status).toBe(200);
+  session.close();
+  const client = await tlsThrough(kept.port, authority, { ca: kept.ca, servername: "o.test" });
+  client.send("GET /1 HTTP/1.1\r\nHost: o.test:4443\r\n\r\n");
+  expect((await client.response()).status).toBe(200);
+  client.socket.destroy();
+  const hosts = [...other.text().matchAll(/^GET \/\d HTTP\/1\.1\r\nHost: (.*)\r\n/gim)].map((found) => found[1]);
+  expect(hosts).toEqual(["o.test:4443", authority, "o.test:4443"]);
+  await Promise.all([kept.close(), other.close()]);
+});
+
 test("T5: extended CONNECT is not advertised, and push is not asked for", async () => {
   const session = await sessionThrough(house.port, here(), house.ca);
   await ask(session, { ":path": "/" });
