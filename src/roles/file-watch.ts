@@ -5,9 +5,20 @@ import { readFileSync, statSync } from "node:fs";
 
 const EVERY = 1_000;
 
-/** Calls `changed` once after the content of a file changed and was still for one round. Returns how to stop. */
-export function watchFiles(files: () => readonly string[], changed: () => void): () => void {
-  let known = fingerprint(files());
+/** A file, and the SHA-256 of its content when it was read (hex). */
+export interface ReadFile {
+  readonly file: string;
+  readonly sha256: string;
+}
+
+/**
+ * Calls `changed` once after the content of a file changed and was still for one round; at first, when it is not what was read:
+ * it may have changed before anybody watched. Returns how to stop.
+ */
+export function watchFiles(files: () => readonly ReadFile[], changed: () => void): () => void {
+  let known = files()
+    .map(({ file, sha256 }) => `${file}\0${sha256}`)
+    .join("\0");
   let pending: string | null = null;
   const timer = setInterval(() => {
     const now = fingerprint(files());
@@ -27,17 +38,15 @@ export function watchFiles(files: () => readonly string[], changed: () => void):
   return () => clearInterval(timer);
 }
 
-function fingerprint(files: readonly string[]): string {
-  const hash = createHash("sha256");
-  for (const file of files) {
-    hash.update(`${file}\0`);
-    try {
-      // Nobody waits for a pipe that took the file's place.
-      hash.update(statSync(file).isFile() ? readFileSync(file) : "no file");
-    } catch (error) {
-      hash.update(`unreadable ${(error as NodeJS.ErrnoException).code ?? ""}`);
-    }
-    hash.update("\0");
+const fingerprint = (files: readonly ReadFile[]): string =>
+  files.map(({ file }) => `${file}\0${contentOf(file)}`).join("\0");
+
+function contentOf(file: string): string {
+  try {
+    // Nobody waits for a pipe that took the file's place.
+    if (!statSync(file).isFile()) return "no file";
+    return createHash("sha256").update(readFileSync(file)).digest("hex");
+  } catch (error) {
+    return `unreadable ${(error as NodeJS.ErrnoException).code ?? ""}`;
   }
-  return hash.digest("hex");
 }

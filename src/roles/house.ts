@@ -43,6 +43,7 @@ import { countedSink } from "./counted-sink.ts";
 import { watchFiles } from "./file-watch.ts";
 import { type InForce, loadInForce } from "./in-force.ts";
 import { keyFetch } from "./key-fetch.ts";
+import { LatestRun } from "./latest-run.ts";
 import { keepHeapSmall } from "./small-heap.ts";
 import { LoopTurns } from "./turns.ts";
 import { version } from "./version.ts";
@@ -116,7 +117,7 @@ class RunningHouse implements House {
   private draining = false;
   private reloadFailed: { at: number; message: string } | null = null;
   private stopWatching: () => void = () => {};
-  private reloading: Promise<void> | null = null;
+  private readonly reloads = new LatestRun(() => this.reloadOnce());
 
   constructor(options: HouseOptions, first: InForce, load: () => Promise<InForce>) {
     this.options = options;
@@ -184,7 +185,7 @@ class RunningHouse implements House {
     this.metrics.policyLoaded(config.policy.version, Date.now() / 1000);
     this.logWarnings();
     this.stopWatching = watchFiles(
-      () => this.inForce.config.sources.map((s) => s.file),
+      () => this.inForce.config.sources,
       () => {
         this.reload().catch(() => {});
       },
@@ -329,14 +330,11 @@ class RunningHouse implements House {
     };
   }
 
-  /** Parses, validates, runs the file's tests, swaps one reference. One at a time. */
   reload(): Promise<void> {
-    this.reloading ??= this.reloadOnce().finally(() => {
-      this.reloading = null;
-    });
-    return this.reloading;
+    return this.reloads.run();
   }
 
+  /** Parses, validates, runs the file's tests, swaps one reference. */
   private async reloadOnce(): Promise<void> {
     try {
       const next = await this.load();

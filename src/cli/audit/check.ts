@@ -117,6 +117,16 @@ export interface PruneFlags extends PlaceFlags {
   readonly dryRun?: boolean;
 }
 
+/** Milliseconds of work before a house that writes the same log has its turn; longer than SQLite sleeps before it tries again. */
+const WORK_MS = 400;
+const REST_MS = 120;
+let rested = 0;
+function rest(): void {
+  if (performance.now() - rested < WORK_MS) return;
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, REST_MS);
+  rested = performance.now();
+}
+
 /** Removes the oldest records; a signed head stands for them. Works beside a running house. */
 export const prune = (flags: PruneFlags): Promise<void> => {
   if (flags.olderThan === undefined && flags.toSize === undefined)
@@ -130,7 +140,10 @@ export const prune = (flags: PruneFlags): Promise<void> => {
     try {
       const now = Date.now();
       const last = Math.max(age === null ? 0 : lastBefore(db, now - age), size === null ? 0 : lastBeyond(db, size));
-      const removed = flags.dryRun === true ? countTo(db, last) : pruneTo(db, last, now, signingKey(dir));
+      const removed =
+        flags.dryRun === true
+          ? countTo(db, last)
+          : pruneTo(db, last, now, signingKey(dir), Number.POSITIVE_INFINITY, rest);
       if (flags.json === true) printJson({ removed, upTo: last, dryRun: flags.dryRun === true });
       else
         print(

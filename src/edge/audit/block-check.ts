@@ -57,8 +57,11 @@ export class BlockCheck {
   #isIn({ oldest, newest, signature }: StoredBlock): boolean {
     const { bits } = this.#signature;
     return (
-      (oldest as number) <= this.#oldest &&
-      (newest as number) >= this.#newest &&
+      // Texts and bytes stand behind all numbers in SQLite, and some are 0 here.
+      typeof oldest === "number" &&
+      typeof newest === "number" &&
+      oldest <= this.#oldest &&
+      newest >= this.#newest &&
       signature instanceof Uint8Array &&
       signature.length === bits.length &&
       bits.every((byte, i) => (byte & ~(signature[i] as number)) === 0)

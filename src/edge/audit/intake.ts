@@ -173,7 +173,8 @@ export class Intake {
   #housekeeping(): void {
     const store = this.#store as AuditStore;
     const now = Date.now();
-    const due = this.#unsigned >= SIGN_EVERY_RECORDS || now - this.#lastSigned >= SIGN_EVERY_MS || this.#closing;
+    const due =
+      this.#unsigned >= SIGN_EVERY_RECORDS || Math.abs(now - this.#lastSigned) >= SIGN_EVERY_MS || this.#closing;
     if (this.#unsigned > 0 && due) this.#sign(store, now);
     if (this.#closing) return;
     this.#sweepWords(store, now);

@@ -11,23 +11,40 @@ import { firstSeq, lastRecord, type StoredRun } from "./runs.ts";
 import { INSERT_RUN } from "./schema.ts";
 
 const STEP = 5_000;
+/** Free pages that are given back to the system at once. */
+const PAGES = 2_000;
 
-/** Removes every record up to and including `last`, in steps that each leave a chain that verifies. Returns how many went. */
+/**
+ * Removes every record up to and including `last`, in steps that each leave a chain that verifies. Returns how many went. `rest` is
+ * called between steps, when the database is not locked: another process that writes it has its turn then.
+ */
 export function pruneTo(
   db: Database,
   last: number,
   now: number,
   key: KeyObject,
   most = Number.POSITIVE_INFINITY,
+  rest: () => void = () => {},
 ): number {
   let removed = 0;
   while (removed < most) {
     const n = pruneStep(db, last, now, key);
     if (n === 0) break;
     removed += n;
+    rest();
   }
-  if (removed > 0) db.pragma("incremental_vacuum");
+  if (removed > 0) giveBack(db, rest);
   return removed;
+}
+
+/** Each step moves pages from the end of the file, and holds the lock meanwhile: all at once could take minutes. */
+function giveBack(db: Database, rest: () => void): void {
+  const free = (): number => Number(db.pragma("freelist_count", { simple: true }));
+  for (let before = Number.POSITIVE_INFINITY, left = free(); left > 0 && left < before; left = free()) {
+    before = left;
+    db.pragma(`incremental_vacuum(${PAGES})`);
+    rest();
+  }
 }
 
 function pruneStep(db: Database, last: number, now: number, key: KeyObject): number {

@@ -172,7 +172,7 @@ export class OriginPool implements Origins, ConnectionOwner, SessionOwner {
     const reads = new FirstReads();
     const opening = openRoute(this.services, {
       destination: x.forward,
-      serverName: x.connection.connect?.alias ?? null,
+      serverName: serverNameOf(x),
       via: o.via,
       chain: chainOf(x, this.services.pseudonym),
       clientKey: clientKeyOf(x),
@@ -324,6 +324,13 @@ class FirstReads {
     callback: (n, buffer) => this.connection?.read(n, buffer as Buffer) ?? this.early.take(n, buffer),
   };
 }
+
+/**
+ * The name in SNI, where CONNECT named an address: so the server there must be called. Where a rule sends the request elsewhere, that
+ * place has a name of its own.
+ */
+const serverNameOf = (x: Exchange): string | null =>
+  (x.decision?.plan.to ?? null) === null ? (x.connection.connect?.alias ?? null) : null;
 
 /** Says in the record where the request went, which a rule may have changed. */
 function recordWay(x: Exchange, way: OriginRecord): void {

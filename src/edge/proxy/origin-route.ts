@@ -8,6 +8,7 @@ import type { Destination } from "../../http/messages.ts";
 import { authorityText, originText } from "../../http/target.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import { ProxyError } from "../../shared/errors.ts";
+import type { TlsDestination } from "../tls/origin-tls.ts";
 import { askForTunnel, type CheckedAddress, dial, type OnRead } from "./dial.ts";
 import type { TimerWheel } from "./timers.ts";
 
@@ -258,9 +259,9 @@ class Attempt implements RouteOpening {
     });
   }
 
-  private tlsDestination(): Destination {
+  private tlsDestination(): TlsDestination {
     const { destination, serverName } = this.request;
-    return serverName === null ? destination : { ...destination, host: serverName };
+    return serverName === null ? destination : { ...destination, host: serverName, claimed: true };
   }
 
   private tlsOptions(): tls.ConnectionOptions {

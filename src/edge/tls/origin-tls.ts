@@ -31,6 +31,15 @@ export interface ClientCertificate {
   readonly passphrase: string | null;
 }
 
+/** A server as TLS knows it. */
+export interface TlsDestination extends Destination {
+  /**
+   * True: the client put the name and the address together. What is for a name alone (exceptions, our certificate) is not for
+   * whoever answers at such an address.
+   */
+  readonly claimed?: boolean;
+}
+
 export interface OriginTlsOptions {
   /** PEM of each trusted root: the system's and those of `tls.roots`. */
   readonly roots: readonly string[];
@@ -73,12 +82,12 @@ export class OriginTls {
    * Options for `tls.connect`, which lack the address, the port and `onread`. `clientKey`: whose connection it is; sessions
    * are resumed for the same host, port and client only. `alpn` in order of preference; empty: none is offered.
    */
-  optionsFor(destination: Destination, clientKey: string, alpn: string[]): ConnectionOptions {
+  optionsFor(destination: TlsDestination, clientKey: string, alpn: string[]): ConnectionOptions {
     const { host } = destination;
-    const excused = this.#liveExceptions(host).length > 0;
+    const excused = this.#liveExceptions(destination).length > 0;
     const session = excused ? undefined : this.#sessionFor(destination, clientKey);
     return {
-      secureContext: this.#contextFor(host),
+      secureContext: this.#contextFor(destination),
       // SNI carries host names only (RFC 6066 section 3).
       servername: isIP(host) === 0 ? host : "",
       ...(alpn.length > 0 ? { ALPNProtocols: alpn } : {}),
@@ -93,7 +102,7 @@ export class OriginTls {
    * Always called at secureConnect (a resumed session was verified when it began: node:tls does not ask again, we do), before a byte is sent. Returns a note for the record when an exception was used, else null.
    * Throws ProxyError `origin-certificate`; the caller then destroys the socket.
    */
-  accept(socket: TLSSocket, destination: Destination): string | null {
+  accept(socket: TLSSocket, destination: TlsDestination): string | null {
     const leaf = peerCertificate(socket);
     if (leaf === null) throw new ProxyError("origin-certificate", `${destination.host} showed no certificate`);
     const code = socket.authorized ? null : String(socket.authorizationError);
@@ -101,7 +110,7 @@ export class OriginTls {
     const sent = code === null ? [] : chainOf(socket.getPeerCertificate(true));
     const faults = faultsOf({ leaf, sent, host: destination.host, code, now }, () => this.#roots());
     if (faults.size === 0) return null;
-    const exceptions = this.#liveExceptions(destination.host);
+    const exceptions = this.#liveExceptions(destination);
     const allowed = new Set<string>(exceptions.flatMap((exception) => exception.allow));
     for (const fault of faults) {
       if (!allowed.has(fault)) {
@@ -112,8 +121,8 @@ export class OriginTls {
   }
 
   /** Keeps a session (the `session` event) for the next connection of this client to this origin. */
-  rememberSession(destination: Destination, clientKey: string, session: Buffer): void {
-    if (this.#liveExceptions(destination.host).length > 0) return;
+  rememberSession(destination: TlsDestination, clientKey: string, session: Buffer): void {
+    if (this.#liveExceptions(destination).length > 0) return;
     const until = this.#options.now() + SESSION_MS;
     this.#sessions.set(sessionKey(destination, clientKey), { session, until });
   }
@@ -132,7 +141,7 @@ export class OriginTls {
     };
   }
 
-  #sessionFor(destination: Destination, clientKey: string): Buffer | undefined {
+  #sessionFor(destination: TlsDestination, clientKey: string): Buffer | undefined {
     const key = sessionKey(destination, clientKey);
     const kept = this.#sessions.get(key);
     if (kept === undefined) return undefined;
@@ -141,15 +150,16 @@ export class OriginTls {
     return this.#options.now() < kept.until ? kept.session : undefined;
   }
 
-  #liveExceptions(host: string): readonly TlsException[] {
+  #liveExceptions({ host, claimed }: TlsDestination): readonly TlsException[] {
     const { exceptions, now } = this.#options;
-    if (exceptions.length === 0) return [];
+    if (exceptions.length === 0 || claimed === true) return [];
     const at = now();
     return exceptions.filter((exception) => at < exception.until && hostMatches(exception.host, host));
   }
 
   /** The first client certificate that is for the host, else none. */
-  #contextFor(host: string): SecureContext {
+  #contextFor({ host, claimed }: TlsDestination): SecureContext {
+    if (claimed === true) return this.#context;
     for (const [pattern, context] of this.#clientContexts) if (hostMatches(pattern, host)) return context;
     return this.#context;
   }
@@ -178,7 +188,8 @@ export class OriginTls {
   }
 }
 
-const sessionKey = ({ host, port }: Destination, clientKey: string): string => `${host} ${port} ${clientKey}`;
+const sessionKey = ({ host, port, claimed }: TlsDestination, clientKey: string): string =>
+  `${host} ${port} ${claimed === true} ${clientKey}`;
 
 const hostMatches = (pattern: string, host: string): boolean =>
   pattern.startsWith("*.") ? isIP(host) === 0 && host.endsWith(pattern.slice(1)) : pattern === host;

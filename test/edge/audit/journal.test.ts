@@ -1,5 +1,6 @@
 import { mkdirSync, readdirSync, truncateSync, writeFileSync } from "node:fs";
-import { expect, onTestFinished, test } from "vitest";
+import { setTimeout as wait } from "node:timers/promises";
+import { expect, onTestFinished, test, vi } from "vitest";
 import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { journalFolder } from "../../../src/edge/audit/folder.ts";
 import { Intake } from "../../../src/edge/audit/intake.ts";
@@ -105,4 +106,34 @@ test("a line that our writer would write in another way is the record that it sa
   const paths = [...reader.oldest({})].map((s) => s.record.path ?? s.record.notes[0]);
   expect(paths).toEqual(["/a", "/spaced", "journal-line-unreadable", "/b"]);
   expect(verifyLog(dir, reader, { key: null, head: null })).toMatchObject({ ok: true, records: 4 });
+});
+
+test("a head is signed all the same when the clock was set back", async () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir), { recursive: true });
+  const writer = new JournalWriter(dir, 1_000_000, 0);
+  const said: FromAuditor[] = [];
+  const has = (type: FromAuditor["type"]): boolean => said.some((m) => m.type === type);
+  let ended = false;
+  const keep = { age: null, size: null };
+  const intake = new Intake(
+    { dir, keep, liveFile: writer.position.file },
+    (m) => said.push(m),
+    () => {
+      ended = true;
+    },
+  );
+  while (!has("ready")) await wait(5);
+  const now = Date.now();
+  vi.spyOn(Date, "now").mockImplementation(() => now - 3_600_000);
+  onTestFinished(() => void vi.restoreAllMocks());
+  for (let i = 0; i < 40 && !has("head"); i++) {
+    writer.write(Buffer.from(`${rowText(rowOf(aRecord({ path: `/${i}` })))}\n`));
+    intake.receive({ type: "wrote", ...writer.position });
+    await wait(50);
+  }
+  expect(has("head")).toBe(true);
+  intake.receive({ type: "close" });
+  while (!ended) await wait(5);
+  writer.close();
 });

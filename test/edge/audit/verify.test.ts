@@ -97,6 +97,8 @@ test.each<[string, string, number, string | ((db: Db) => void)]>([
   ["an index that is text", "index", 1, "UPDATE blocks SET signature = 'nothing'"],
   ["an index of earlier times", "index", 1, "UPDATE blocks SET newest = 10999"],
   ["an index of later times", "index", 1, "UPDATE blocks SET oldest = 1"],
+  ["an index whose first time is an empty text", "index", 1, "UPDATE blocks SET oldest = ''"],
+  ["an index whose first time is empty bytes", "index", 1, "UPDATE blocks SET oldest = x''"],
   ["an index whose times are none", "index", 1, "UPDATE blocks SET oldest = 'x', newest = 'x'"],
   ["a head whose bytes are a number", "changed", 6, "UPDATE heads SET hash = 5"],
   ["a head whose signature is a number", "head", 6, "UPDATE heads SET signature = 5"],
@@ -192,6 +194,25 @@ test("pruning by age and by size leaves a chain that verifies, and new records g
   tamper(dir, "DELETE FROM records");
   tamper(dir, "UPDATE heads SET seq = 900");
   expect(verified(dir).ok).toBe(false);
+});
+
+test("pages are given back in steps, between which others may write", () => {
+  const dir = aLog(100);
+  const db = new Database(databaseFile(dir));
+  const other = new Database(databaseFile(dir), { timeout: 0 });
+  const pages = (): number => Number(db.pragma("page_count", { simple: true }));
+  db.exec("CREATE TABLE junk (b); INSERT INTO junk VALUES (zeroblob(60000000)); DROP TABLE junk");
+  const sizes = [pages()];
+  pruneTo(db, 50, 5, signingKey(dir), Number.POSITIVE_INFINITY, () => {
+    other.exec("BEGIN IMMEDIATE; COMMIT");
+    sizes.push(pages());
+  });
+  const steps = sizes.slice(1).map((size, i) => (sizes[i] as number) - size);
+  expect(Math.max(...steps)).toBeLessThan(3_000);
+  expect(Number(db.pragma("freelist_count", { simple: true }))).toBe(0);
+  expect(steps.length).toBeGreaterThan(3);
+  other.close();
+  db.close();
 });
 
 test("what prunes by age does not believe the index of blocks", () => {
