@@ -17,10 +17,10 @@ afterAll(async () => {
   for (const close of closing.reverse()) await close();
 });
 
-async function house(policy: string, ca = new TestCa()): Promise<TestHouse> {
+async function house(policy: string, ca?: TestCa): Promise<TestHouse> {
   const made = await startTestHouse({
     policy: `network: { allow: [127.0.0.0/8] }\n${policy}`,
-    roots: ca.cert,
+    ...(ca === undefined ? {} : { roots: ca.cert }),
     env: { TOKEN: "s3cr3t-t0ken-9" },
   });
   closing.push(() => made.close());
@@ -70,12 +70,12 @@ test("our certificate for the name is not shown to the address", async () => {
   closing.push(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, "cert.pem"), ours.cert);
   writeFileSync(join(dir, "key.pem"), ours.key, { mode: 0o600 });
-  const proxy = await house(
-    `tls: { client-certificates: [{ host: named.test, cert: ${dir}/cert.pem, key: ${dir}/key.pem }] }
+  writeFileSync(join(dir, "roots.pem"), ca.cert);
+  const proxy = await house(`tls:
+  roots: [${dir}/roots.pem]
+  client-certificates: [{ host: named.test, cert: ${dir}/cert.pem, key: ${dir}/key.pem }]
 defaults: { action: allow }
-`,
-    ca,
-  );
+`);
   expect((await ask(proxy, port, "named.test")).status).toBe(200);
   expect(shown).toEqual([undefined]);
 });
