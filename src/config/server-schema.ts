@@ -113,7 +113,9 @@ export const tlsSchema = section({
   exceptions: z
     .array(exceptions)
     .default([])
-    .describe("Origins whose certificate is not in order, each with a reason and an end."),
+    .describe(
+      "Origins whose certificate is not in order, each with a reason and an end. Not where a client asked for an address and named the origin in SNI alone.",
+    ),
   "client-certificates": z
     .array(
       section({
@@ -124,7 +126,9 @@ export const tlsSchema = section({
       }),
     )
     .default([])
-    .describe("Certificates that we show to origins."),
+    .describe(
+      "Certificates that we show to origins; not where a client asked for an address and named the origin in SNI alone.",
+    ),
   "ca-passphrase": z
     .string()
     .min(1)
