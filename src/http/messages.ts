@@ -13,6 +13,15 @@ export interface Destination {
   readonly port: number;
 }
 
+/** A server as TLS knows it. */
+export interface TlsDestination extends Destination {
+  /**
+   * True: the client put the name and the address together. What is for a name alone (exceptions, our certificate) is not for
+   * whoever answers at such an address.
+   */
+  readonly claimed?: boolean;
+}
+
 /** A host and a port without a scheme, canonical as in `Destination` (the target of CONNECT; a Host field). */
 export interface Authority {
   readonly host: string;

@@ -229,6 +229,21 @@ test("show and find-body say no with exit code 1, and find what is there", async
   }
 });
 
+test("find-body finds what was sent behind a thousand records that have its digest in a field", async () => {
+  const log = mkdtempSync(join(tmpdir(), "sallyport-audit-cli-"));
+  onTestFinished(() => rmSync(log, { recursive: true }));
+  lockFolder(log)();
+  const store = new AuditStore(log);
+  const sent = aRecord({ sent: { bytes: 6, sha256: sha("report"), complete: true } });
+  const noise = Array.from({ length: 1_200 }, () => aRecord({ requestFields: ["X-Any", sha("report")] }));
+  store.append(linesFor(sent, ...noise), { file: 0, offset: 0 });
+  store.close();
+  const file = join(log, "body");
+  writeFileSync(file, "report");
+  const { code, out } = await auditIn(log, "find-body", file, "--json");
+  expect([code, idsOf(JSON.stringify(JSON.parse(out).found))]).toEqual([0, [sent.id]]);
+});
+
 test("stats counts refusals, failures and what was not opened", async () => {
   const { out } = await audit("stats", "--json");
   expect(JSON.parse(out)).toMatchObject({

@@ -7,6 +7,7 @@ import { digestsOf } from "../../audit/row.ts";
 import { isMoment, sizeOf, sizeText } from "../../audit/units.ts";
 import { databaseFile, keyFile } from "../../edge/audit/folder.ts";
 import { countTo, lastBefore, lastBeyond, pruneTo } from "../../edge/audit/prune.ts";
+import type { StoredRecord } from "../../edge/audit/reader.ts";
 import { publicKeyOf, publicKeyText, signingKey } from "../../edge/audit/signing-key.ts";
 import { newestHead, type Verification, verifyLog } from "../../edge/audit/verify.ts";
 import { CommandError, colours, EXIT, errorText, notice, print, printJson, safeText } from "../output.ts";
@@ -159,12 +160,19 @@ export interface FindFlags extends PlaceFlags {
   readonly format: Format;
 }
 
+/** The newest that are shown. */
+const MOST_FOUND = 1_000;
+
 /** Was this file sent or received, as a whole body or a whole multipart part? Exit code 1 when nothing is found. */
 export const findBody = (file: string, flags: FindFlags): Promise<void> =>
   withRecords(flags, async (reader) => {
     const { sha256, bytes } = await digestFile(file);
-    const found = reader.newest({ digest: sha256 }, 1_000).filter((s) => digestsOf(s.record).includes(sha256));
-    found.reverse();
+    const found: StoredRecord[] = [];
+    for (const stored of reader.oldest({ digest: sha256 })) {
+      // Whoever has the digest stand in fields, which a filter finds as well, hides nothing by that.
+      if (digestsOf(stored.record).includes(sha256)) found.push(stored);
+      if (found.length > MOST_FOUND) found.shift();
+    }
     if (flags.json === true) printJson({ sha256, bytes, found: found.map(jsonOf) });
     else {
       notice(`SHA-256 ${sha256}, ${sizeText(bytes)}`);

@@ -59,7 +59,8 @@ export class WordSweep {
     const remove = this.#db.prepare<[number]>("DELETE FROM words WHERE id = ?");
     this.#db
       .transaction(() => {
-        for (let word = 1; word <= this.#newest; word++)
+        // The newest stays: its number would be given again, and readers that know it would take the next word for it.
+        for (let word = 1; word < this.#newest; word++)
           if (((this.#used[word >>> 3] as number) & (1 << (word & 7))) === 0) remove.run(word);
       })
       .immediate();

@@ -4,23 +4,22 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import tls from "node:tls";
 import type { OriginRecord } from "../../audit/record.ts";
-import type { Destination } from "../../http/messages.ts";
+import type { Destination, TlsDestination } from "../../http/messages.ts";
 import { authorityText, originText } from "../../http/target.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import { ProxyError } from "../../shared/errors.ts";
-import type { TlsDestination } from "../tls/origin-tls.ts";
 import { askForTunnel, type CheckedAddress, dial, type OnRead } from "./dial.ts";
 import type { TimerWheel } from "./timers.ts";
 
 /** What the TLS edge offers for origins. */
 export interface OriginTlsPort {
   /** `clientKey`: sessions are resumed per host and client. */
-  optionsFor(destination: Destination, clientKey: string, alpn: string[]): tls.ConnectionOptions;
-  rememberSession(destination: Destination, clientKey: string, session: Buffer): void;
+  optionsFor(destination: TlsDestination, clientKey: string, alpn: string[]): tls.ConnectionOptions;
+  rememberSession(destination: TlsDestination, clientKey: string, session: Buffer): void;
   /** Called when the handshake is done: throws ProxyError, or returns a note when an exception was used. */
-  accept(socket: tls.TLSSocket, destination: Destination): string | null;
+  accept(socket: tls.TLSSocket, destination: TlsDestination): string | null;
   describe(socket: tls.TLSSocket): { protocol: string | null; fingerprint: string | null };
-  classify(error: unknown, destination: Destination): ProxyError;
+  classify(error: unknown, destination: TlsDestination): ProxyError;
 }
 
 export interface AddressGuardPort {

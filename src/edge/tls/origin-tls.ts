@@ -3,7 +3,7 @@
 import { X509Certificate } from "node:crypto";
 import { isIP } from "node:net";
 import { type ConnectionOptions, createSecureContext, type SecureContext, type TLSSocket } from "node:tls";
-import type { Destination } from "../../http/messages.ts";
+import type { Destination, TlsDestination } from "../../http/messages.ts";
 import { ProxyError } from "../../shared/errors.ts";
 import { BoundedMap } from "./bounded-map.ts";
 import { chainOf, coversHost, describeFaults, type ExcusableFault, faultsOf, wrongHost } from "./origin-faults.ts";
@@ -29,15 +29,6 @@ export interface ClientCertificate {
   readonly cert: { readonly pem: string };
   readonly key: { readonly pem: string };
   readonly passphrase: string | null;
-}
-
-/** A server as TLS knows it. */
-export interface TlsDestination extends Destination {
-  /**
-   * True: the client put the name and the address together. What is for a name alone (exceptions, our certificate) is not for
-   * whoever answers at such an address.
-   */
-  readonly claimed?: boolean;
 }
 
 export interface OriginTlsOptions {

@@ -12,6 +12,7 @@ import { explained, SCHEMA_VERSION } from "../../../src/edge/audit/schema.ts";
 import { signingKey } from "../../../src/edge/audit/signing-key.ts";
 import { AuditStore } from "../../../src/edge/audit/store.ts";
 import { newestHead, type Verification, verifyLog } from "../../../src/edge/audit/verify.ts";
+import { WordSweep } from "../../../src/edge/audit/word-sweep.ts";
 import { aFolder, aRecord, linesFor } from "./support.ts";
 import { tamper } from "./tamper.ts";
 
@@ -194,6 +195,23 @@ test("pruning by age and by size leaves a chain that verifies, and new records g
   tamper(dir, "DELETE FROM records");
   tamper(dir, "UPDATE heads SET seq = 900");
   expect(verified(dir).ok).toBe(false);
+});
+
+test("a reader that was there before does not take a new word for an old one", () => {
+  const dir = aFolder();
+  const store = new AuditStore(dir);
+  const add = (host: string): void => store.append(linesFor(aRecord({ host })), { file: 0, offset: 0 });
+  add("old.example");
+  const reader = new AuditReader(dir);
+  const hosts = (): (string | null)[] => [...reader.oldest({})].map((s) => s.record.host);
+  expect(hosts()).toEqual(["old.example"]);
+  pruneTo(store.db, 1, 5, signingKey(dir));
+  expect(new WordSweep(store.db).step(1_000)).toBe(true);
+  store.forgetWords();
+  add("new.example");
+  expect(hosts()).toEqual(["new.example"]);
+  reader.close();
+  store.close();
 });
 
 test("pages are given back in steps, between which others may write", () => {
