@@ -187,7 +187,9 @@ export const clientSchema = section({
   })
     .optional()
     .describe("A client certificate, where server.tls has a client-ca."),
-}).describe("How this client is recognised; any one of these is enough.");
+}).describe(
+  "How this client is recognised: by password or bearer (either is enough), by addresses, by certificate. Where several of these three are given, all of them must hold.",
+);
 
 export const secretSchema = section({
   env: z.string().min(1).optional().describe("The environment variable that holds it."),

@@ -127,7 +127,7 @@ class RunningHouse implements House {
     this.secrets = new KnownSecrets(config.secretValues);
     this.log = openLog({ level: config.server.logLevel, secrets: this.secrets });
     this.guard = new AddressGuard({
-      resolver: new Resolver(options.resolver),
+      resolver: new Resolver({ localAddresses, ...options.resolver }),
       network: () => this.inForce.network,
       ownListeners: () => this.ownListeners(),
       localAddresses,

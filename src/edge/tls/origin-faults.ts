@@ -29,7 +29,21 @@ const MAX_DEPTH = 8;
 export function coversHost(certificate: X509Certificate, host: string): boolean {
   if (isIP(host) !== 0) return certificate.checkIP(host) !== undefined;
   const options = { subject: "never", wildcards: true, partialWildcards: false, multiLabelWildcards: false } as const;
-  return certificate.checkHost(host, options) !== undefined;
+  return (
+    certificate.checkHost(host, options) !== undefined || (host.includes("_") && wildcardCovers(certificate, host))
+  );
+}
+
+/**
+ * OpenSSL's wildcard takes no underscore, although RFC 9525 section 6.3 lets `*` be any left-most label, and buckets of
+ * object stores have such names. As for every other host, a wildcard of a top-level domain covers nothing.
+ */
+function wildcardCovers(certificate: X509Certificate, host: string): boolean {
+  const parent = host.slice(host.indexOf(".") + 1);
+  const names = certificate.subjectAltName ?? "";
+  // Between quotes stands a name of any characters: what looks like an entry of its own may be a part of it.
+  if (!parent.includes(".") || names.includes('"')) return false;
+  return names.split(", ").some((name) => name.startsWith("DNS:") && name.slice(4).toLowerCase() === `*.${parent}`);
 }
 
 export interface Judged {

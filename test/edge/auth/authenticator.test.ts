@@ -158,6 +158,33 @@ describe("addresses and certificates", () => {
   });
 });
 
+describe("several ways to be recognised (the words of clients.NAME in docs/config.md)", () => {
+  const given = { fingerprint: "ab".repeat(32), subject: "CN=agent", names: [] };
+  const near = [{ address: "10.0.0.0", bits: 8 }];
+  const certificate = { fingerprint: given.fingerprint, name: null };
+  const password = { kind: "plain", password: "x" } as const;
+  test("an address and a certificate must both hold", async () => {
+    const a = open([client("both", { addresses: near, certificate })]);
+    expect(await ask(a, [], from("10.0.0.1", { clientCertificate: given }))).toBe("both");
+    expect(await ask(a, [], from("10.0.0.1"))).toBeNull();
+    expect(await ask(a, [], from("192.0.2.1", { clientCertificate: given }))).toBeNull();
+  });
+  test("a password, an address and a certificate must all hold", async () => {
+    const a = open([client("all", { password, addresses: near, certificate })]);
+    expect(await ask(a, basic("all:x"), from("10.0.0.1", { clientCertificate: given }))).toBe("all");
+    expect(await ask(a, [], from("10.0.0.1", { clientCertificate: given }))).toBeNull();
+    expect(await ask(a, basic("all:x"), from("192.0.2.1", { clientCertificate: given }))).toBe(WRONG);
+    expect(await ask(a, basic("all:x"), from("10.0.0.1"))).toBe(WRONG);
+  });
+  test("of a password and a bearer token one is enough", async () => {
+    const a = open([client("either", { password, bearer: bearer({ secret: "s".repeat(32), algorithms: ["HS256"] }) })]);
+    expect(await ask(a, basic("either:x"))).toBe("either");
+    const token = new SignJWT({}).setProtectedHeader({ alg: "HS256" }).setExpirationTime(NOW / 1000 + 60);
+    const signed = await token.sign(Buffer.from("s".repeat(32)));
+    expect(await ask(a, ["Proxy-Authorization", `Bearer ${signed}`])).toBe("either");
+  });
+});
+
 describe("bearer", () => {
   const rsa = generateKeyPairSync("rsa", { modulusLength: 2048 });
   const other = generateKeyPairSync("rsa", { modulusLength: 2048 });

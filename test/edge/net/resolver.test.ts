@@ -1,9 +1,10 @@
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as wait } from "node:timers/promises";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import { Resolver, type ResolverOptions } from "../../../src/edge/net/resolver.ts";
-import { type DnsAnswer, startDns, type TestDns, zone } from "../../support/dns.ts";
+import { type DnsAnswer, type DnsType, startDns, type TestDns, zone } from "../../support/dns.ts";
 
 let folder: string;
 let dns: TestDns | null = null;
@@ -65,6 +66,86 @@ describe("answers", () => {
     const many = Array.from({ length: 65 }, (_, i) => `192.0.2.${i}`);
     const resolver = await resolverFor(zone({ "many.test": many }));
     await expect(resolver.resolve("many.test")).rejects.toMatchObject({ reason: "origin-unresolved" });
+  });
+});
+
+describe("one family is late", () => {
+  const [FOUR, SIX] = ["192.0.2.1", "2001:db8::1"];
+  /** Both addresses, but the first `lost` questions of one type are not answered. */
+  const losing =
+    (lossy: DnsType, lost: number, ttl = 60): DnsAnswer =>
+    (_name, type, count) =>
+      type === lossy && count < lost ? null : { addresses: [type === "A" ? FOUR : SIX], ttl };
+  const dualStack = { localAddresses: () => ["127.0.0.1", "10.0.0.2", "::1", "fe80::1", "2001:db8::2"] };
+  const onlyFour = { localAddresses: () => ["127.0.0.1", "10.0.0.2", "::1", "fe80::1", "fd00::2"] };
+  const onlySix = { localAddresses: () => ["127.0.0.1", "169.254.0.2", "::1", "fe80::1", "2001:db8::2"] };
+
+  test.each([
+    ["A", SIX],
+    ["AAAA", FOUR],
+  ] as const)("%s: the other is used meanwhile, and both once it has come", async (lossy, meanwhile) => {
+    const resolver = await resolverFor(losing(lossy, 1), { ...dualStack, deadline: 3000 });
+    expect(await resolver.resolve("a.test")).toEqual([meanwhile]);
+    expect(await resolver.resolve("a.test")).toEqual([meanwhile]);
+    const sorted = async () => [...(await resolver.resolve("a.test"))].sort();
+    await expect.poll(sorted, { timeout: 4_000 }).toEqual([FOUR, SIX]);
+    expect(dns?.questions.filter((question) => question === `${lossy} a.test`)).toHaveLength(2);
+  });
+
+  test("A, and this machine has no IPv6: it is awaited", async () => {
+    const resolver = await resolverFor(losing("A", 1), { ...onlyFour, deadline: 2000 });
+    expect(await resolver.resolve("a.test")).toEqual([SIX, FOUR]);
+  });
+
+  test("AAAA, and this machine has no IPv4: it is awaited", async () => {
+    const resolver = await resolverFor(losing("AAAA", 1), { ...onlySix, deadline: 2000 });
+    expect(await resolver.resolve("a.test")).toEqual([SIX, FOUR]);
+  });
+
+  test.each([
+    ["A", SIX, onlyFour],
+    ["AAAA", FOUR, onlySix],
+  ] as const)(
+    "%s is awaited and does not come: the other at the deadline, and not kept",
+    async (lossy, rest, machine) => {
+      let isLost = true;
+      const whole = losing(lossy, 0);
+      const answer: DnsAnswer = (...question) => (isLost && question[1] === lossy ? null : whole(...question));
+      const resolver = await resolverFor(answer, { ...machine, deadline: 600 });
+      expect(await resolver.resolve("a.test")).toEqual([rest]);
+      isLost = false;
+      expect(await resolver.resolve("a.test")).toEqual([SIX, FOUR]);
+    },
+  );
+
+  test("a family that never comes is waited for once, as long as the answer lives", async () => {
+    const resolver = await resolverFor(losing("AAAA", 99), { ...dualStack, deadline: 400 });
+    expect(await resolver.resolve("a.test")).toEqual([FOUR]);
+    await wait(600);
+    const before = asked();
+    expect(await resolver.resolve("a.test")).toEqual([FOUR]);
+    expect(asked()).toBe(before);
+  });
+
+  test("late answers that are awaited have a bound; the others are asked for again soon", async () => {
+    const resolver = await resolverFor(losing("AAAA", 99), { ...dualStack, maxUnderWay: 1 });
+    await resolver.resolve("a.test");
+    await resolver.resolve("b.test");
+    const before = asked();
+    expect(await resolver.resolve("b.test")).toEqual([FOUR]);
+    expect(asked()).toBe(before);
+    await wait(1_100);
+    await resolver.resolve("b.test");
+    expect(dns?.questions.filter((question) => question === "A b.test")).toHaveLength(2);
+    expect(dns?.questions.filter((question) => question === "A a.test")).toHaveLength(1);
+  });
+
+  test("an answer that may not be kept awaits nothing", async () => {
+    const resolver = await resolverFor(losing("A", 1, 0), dualStack);
+    expect(await resolver.resolve("a.test")).toEqual([SIX]);
+    expect(await resolver.resolve("a.test")).toEqual([SIX, FOUR]);
+    await wait(1_500);
+    expect(asked()).toBe(4);
   });
 });
 

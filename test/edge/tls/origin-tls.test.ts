@@ -157,6 +157,9 @@ describe("a good origin", () => {
     ["an IPv4 address", "127.0.0.1", "127.0.0.1"],
     ["an IPv6 address", "2001:db8::1", "2001:db8::1"],
     ["an underscore", "a_b.example", "a_b.example"],
+    ["an underscore under a wildcard", "a_b.example.test", "*.example.test"],
+    ["an underscore under a wildcard in capitals", "a_b.example.test", "*.EXAMPLE.test"],
+    ["an underscore beside the wildcard", "x.a_b.example.test", "*.a_b.example.test"],
   ])("with %s is reached, and described", async (_title, host, san) => {
     const leaf = await issueLeaf(san, root);
     const got = await reach(tls(), host, await origin([leaf]));
@@ -189,6 +192,19 @@ describe("a good origin", () => {
 });
 
 describe("a bad origin certificate is refused before a byte is sent (C7)", () => {
+  test.each([
+    ["of the level above", "a_b.c.example.test", "*.example.test"],
+    ["of the level below", "a_b.example.test", "*.a_b.example.test"],
+    ["in the middle", "a_b.c.example.test", "a_b.*.example.test"],
+    ["of a part of a label", "a_b.example.test", "a*.example.test"],
+    ["of a top-level domain", "a_b.test", "*.test"],
+    ["that is all of the name", "a_b.test", "*"],
+    ["within another name", "a_b.example.test", "x, DNS:*.example.test, DNS:y"],
+  ])("an underscore under a wildcard %s", async (_title, host, san) => {
+    const error = await reach(tls(), host, await origin([await issueLeaf(san, root)])).catch((e) => e);
+    expect(error).toMatchObject({ reason: "origin-certificate" });
+  });
+
   const why: Record<string, RegExp> = {
     expired: /expired/,
     "not yet valid": /not valid yet/,
