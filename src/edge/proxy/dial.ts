@@ -1,11 +1,12 @@
 // Opens connections to checked addresses, and to nothing else: the address that was checked is the address that is dialled
-// (invariant 1). Several addresses race as RFC 8305 says.
+// (invariant 1). Several addresses race (address-race.ts).
 import net from "node:net";
 import tls from "node:tls";
 import type { Authority } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { authorityText } from "../../http/target.ts";
 import { ProxyError } from "../../shared/errors.ts";
+import { type Dialling, race } from "./address-race.ts";
 import type { TimerWheel } from "./timers.ts";
 
 /** An address that the guard let pass. */
@@ -33,33 +34,43 @@ export interface DialOptions {
   readonly connected?: () => void;
 }
 
-const ATTEMPT = 250;
-
 /** Dials. The promise rejects with ProxyError (or with the TLS error, which the TLS edge classifies). */
-export function dial(options: DialOptions): { socket: Promise<net.Socket>; abandon(): void } {
-  const { addresses, port } = options;
+export function dial(options: DialOptions): Dialling {
+  const { addresses, timeout, wheel } = options;
   const first = addresses[0];
   if (first === undefined) return { socket: Promise.reject(new ProxyError("origin-unresolved")), abandon: () => {} };
-  const several = addresses.length > 1;
+  if (addresses.length === 1) return dialOne(first, options);
+  const end = wheel.now + timeout;
+  const begin = (address: CheckedAddress, won: () => void): Dialling => {
+    const connected = (): void => {
+      won();
+      options.connected?.();
+    };
+    return dialOne(address, { ...options, addresses: [address], timeout: end - wheel.now, connected });
+  };
+  return race({ addresses, begin, late: () => wheel.now >= end });
+}
+
+/** Where TLS is wanted it begins with the connection, so in a race only one address is ever told of it. */
+function dialOne({ address }: CheckedAddress, options: DialOptions): Dialling {
   const base = {
-    host: several ? "checked.invalid" : first.address,
-    port,
+    host: address,
+    port: options.port,
     noDelay: true,
     // The other side may end its half first: a tunnel goes on in the other direction.
     allowHalfOpen: true,
-    // The checked addresses and no others: nothing is resolved again.
-    lookup: (_name, wanted, callback) => {
-      if (wanted.all) (callback as unknown as (e: null, list: readonly CheckedAddress[]) => void)(null, addresses);
-      else callback(null, first.address, first.family);
-    },
-    autoSelectFamily: several,
-    autoSelectFamilyAttemptTimeout: ATTEMPT,
+    lookup: refuseLookup,
+    autoSelectFamily: false,
     onread: options.onread as unknown,
   } as net.TcpNetConnectOpts;
   const socket =
     options.tls === null ? net.connect(base) : tls.connect({ ...options.tls, ...(base as tls.ConnectionOptions) });
   return { socket: settle(socket, options), abandon: () => socket.destroy() };
 }
+
+/** The checked addresses and no others: an address needs no lookup, and a name is never resolved again. */
+const refuseLookup: net.LookupFunction = (name, _wanted, callback) =>
+  callback(new ProxyError("address-prohibited", `${name} is no address that was checked`), "", 0);
 
 function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
@@ -116,8 +127,7 @@ function sameAddress(checked: string, dialled: string): boolean {
 /** A failed TCP connection, in the words of the table. */
 export function connectError(error: Error): ProxyError {
   if (error instanceof ProxyError) return error;
-  const inner = error instanceof AggregateError ? (error.errors.at(-1) as NodeJS.ErrnoException | undefined) : error;
-  const code = (inner as NodeJS.ErrnoException | undefined)?.code ?? "";
+  const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "ECONNREFUSED") return new ProxyError("origin-refused", undefined, { cause: error });
   if (code === "ETIMEDOUT") return new ProxyError("origin-connect-timeout", undefined, { cause: error });
   if (code === "EMFILE" || code === "ENFILE")
