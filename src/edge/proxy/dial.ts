@@ -137,11 +137,17 @@ export function connectError(error: Error): ProxyError {
   });
 }
 
-/** The phrase is the next proxy's: it may say why, and is shown without what a terminal could take for more than text. */
-function refusedBy({ status, phrase }: Head): string {
-  if (status === 407) return "the next proxy wants other credentials";
-  const said = phrase.replace(/[^\x20-\x7e]/g, "?").slice(0, 200);
-  return `the next proxy answered ${status} ${said}`.trimEnd();
+/** A next proxy that answered and opened no tunnel. */
+export class TunnelRefused extends ProxyError {
+  /** The status that it gave. */
+  readonly answered: number;
+  /** The phrase is the next proxy's: it may say why, and is shown without what a terminal could take for more than text. */
+  constructor({ status, phrase }: Head) {
+    const said = phrase.replace(/[^\x20-\x7e]/g, "?").slice(0, 200);
+    const answer = `the next proxy answered ${status} ${said}`.trimEnd();
+    super("next-proxy-refused", status === 407 ? "the next proxy wants other credentials" : answer);
+    this.answered = status;
+  }
 }
 
 /**
@@ -180,7 +186,7 @@ export function askForTunnel(
         if (end < 0) return finish(new ProxyError("origin-protocol", "the next proxy's answer is not valid"));
         held = held.subarray(end);
         if (head.status >= 100 && head.status < 200) continue;
-        if (head.status > 299) return finish(new ProxyError("next-proxy-refused", refusedBy(head)));
+        if (head.status > 299) return finish(new TunnelRefused(head));
         return finish(null, Buffer.from(held));
       }
     };
