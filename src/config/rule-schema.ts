@@ -73,7 +73,7 @@ const via = z
         .enum(["both", "here"])
         .optional()
         .describe(
-          "both: the name is resolved and checked here and sent as a name; here: the checked address is sent. Default: both.",
+          "both: the name is resolved and checked here and sent as a name; here: a checked address is sent, IPv4 before IPv6; where the next proxy opens no tunnel to it (5xx, or silence), the next one. Default: both.",
         ),
     }),
   ])

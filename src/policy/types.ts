@@ -56,7 +56,7 @@ export interface FieldEdit {
 export interface NextProxy extends Destination {
   /** The value of Proxy-Authorization, or null. Secret. */
   readonly authorization: string | null;
-  /** `both`: the name is resolved and checked here and sent by name; `here`: the checked address is sent. */
+  /** `both`: the name is resolved and checked here and sent by name; `here`: a checked address is sent. */
   readonly resolve: "both" | "here";
 }
 

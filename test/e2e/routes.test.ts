@@ -25,6 +25,8 @@ interface NextProxy {
 async function startNextProxy(
   password: string | null,
   certificate?: { key: string; cert: string },
+  /** What it says instead of forwarding to this target; null: it forwards. */
+  refuse: (target: string) => string | null = () => null,
 ): Promise<NextProxy> {
   const heads: string[] = [];
   const serve = (client: net.Socket): void => {
@@ -37,6 +39,8 @@ async function startNextProxy(
         return;
       }
       const target = head.split(" ")[1] as string;
+      const refusal = refuse(target);
+      if (refusal !== null) return client.write(refusal);
       const port = Number(/:(\d+)(?:\/|$)/.exec(target)?.[1]);
       const origin = net.connect(port, "127.0.0.1", () => {
         if (head.startsWith("CONNECT ")) client.write("HTTP/1.1 200 OK\r\nX-Next: 1\r\n\r\n");
@@ -64,14 +68,28 @@ let scene: Scene;
 let plainNext: NextProxy;
 let openNext: NextProxy;
 let secureNext: NextProxy;
+/** Has IPv6 only, and an opinion of some origins. */
+let sixNext: NextProxy;
+
+const NO_ROUTE = "HTTP/1.1 503 No route\r\nContent-Length: 0\r\n\r\n";
+/** The names whose first address a next proxy of IPv6 cannot reach, and what it says to it. */
+const FOUR: Readonly<Record<string, readonly [address: string, answer: string]>> = {
+  "six.test": ["127.0.0.1", NO_ROUTE],
+  "mute.test": ["127.0.0.2", ""],
+  "firm.test": ["127.0.0.3", NO_ROUTE.replace("503", "403")],
+};
 
 beforeAll(async () => {
   plainNext = await startNextProxy(NEXT);
-  openNext = await startNextProxy(null);
+  openNext = await startNextProxy(null, undefined, (target) => (target.includes("[") ? NO_ROUTE : null));
+  sixNext = await startNextProxy(null, undefined, (target) => {
+    return Object.values(FOUR).find(([address]) => target.startsWith(`${address}:`))?.[1] ?? null;
+  });
   secureNext = await startNextProxy(NEXT, new TestCa().leaf("next.test"));
   scene = await startScene(({ plain, secure }) => ({
     env: { TOKEN: SECRET, NEXT },
-    policy: `network: { allow: [127.0.0.0/8] }
+    policy: `server: { connect-timeout: 4s }
+network: { allow: [127.0.0.0/8, "fd00::/8"] }
 secrets: { token: { env: TOKEN }, next: { env: NEXT } }
 clients:
   alice: { password: "wonder:land@1" }
@@ -82,6 +100,7 @@ rules:
   - { id: to-closed, allow: ["http://front.test/closed/**"], to: "http://closed.test:${plain}" }
   - { id: next, allow: ["next-plain.test:${plain}", "next-plain.test:${secure}"], via: { url: "http://next.test:${plainNext.port}", username: me, password: "\${secret:next}" } }
   - { id: next-here, allow: ["here.test:${plain}", "here.test:${secure}"], via: { url: "http://next.test:${openNext.port}", resolve: here } }
+  - { id: next-six, allow: ["six.test:${secure}", "mute.test:${secure}", "firm.test:${secure}"], via: { url: "http://next.test:${sixNext.port}", resolve: here } }
   - { id: next-tls, allow: ["next-tls.test:${plain}", "next-tls.test:${secure}"], via: { url: "https://next.test:${secureNext.port}", username: me, password: "\${secret:next}" } }
   - { id: next-wrong, allow: ["wrong.test:${plain}", "wrong.test:${secure}"], via: { url: "http://next.test:${plainNext.port}", username: me, password: nope } }
   - { id: next-pinned, allow: ["pinned.test:${secure}"], tunnel: { reason: pins }, via: { url: "http://next.test:${plainNext.port}", username: me, password: nope } }
@@ -96,12 +115,16 @@ rules:
   - { id: alices, who: alice, allow: ["o.test:${plain}/alice/**", "o.test:${secure}/alice/**"] }
   - { id: all, allow: ["o.test:${plain}/free", "o.test:${plain}/set/*", "o.test:${plain}/path-*", "o.test:${plain}/reported/*"] }
 `,
-    dns: (name) => (name === "closed.test" ? { addresses: ["10.0.0.1"] } : undefined),
+    dns: (name, type) => {
+      if (name === "closed.test") return { addresses: ["10.0.0.1"] };
+      const four = name === "here.test" ? "127.0.0.1" : FOUR[name]?.[0];
+      return four === undefined ? undefined : { addresses: type === "A" ? [four] : type === "AAAA" ? ["fd00::1"] : [] };
+    },
   }));
 });
 afterAll(async () => {
   await scene.close();
-  for (const next of [plainNext, openNext, secureNext]) next.close();
+  for (const next of [plainNext, openNext, secureNext, sixNext]) next.close();
 });
 
 async function plainly(url: string, fields = ""): Promise<{ response: RawResponse; records: AuditRecord[] }> {
@@ -201,6 +224,19 @@ describe("via", () => {
     expect(openNext.heads.some((h) => h.startsWith(line))).toBe(true);
     expect(scene.got("/h1") + scene.got("/h2")).toContain("Host: here.test:");
     expect(records[0]?.origin).toMatchObject({ resolvedBy: "here" });
+  });
+  test.each([
+    ["refuses", "six.test", 200, null],
+    ["says nothing", "mute.test", 200, null],
+    ["forbids", "firm.test", 502, "next-proxy-refused"],
+  ])("the next address where a next proxy has another family (it %s)", async (_name, host, status, reason) => {
+    const { response, records } = await inTls(host, `/${host}`);
+    expect([response.status, records[0]?.reason]).toEqual([status, reason]);
+    const asked = sixNext.heads.filter((h) => h.startsWith("CONNECT "));
+    sixNext.heads.length = 0;
+    const to = (address: string): string => `CONNECT ${address}:${scene.secure.port} HTTP/1.1`;
+    const expected = [to(FOUR[host]?.[0] as string), ...(status === 200 ? [to("[fd00::1]")] : [])];
+    expect(asked.map((h) => h.split("\r\n")[0])).toEqual(expected);
   });
   test.each([
     ["absolute-form", () => plainly(`http://wrong.test:${scene.plain.port}/w1`)],

@@ -14,7 +14,16 @@ import { type Ending, RawConnection, type RawResponse } from "../support/raw-cli
 
 export const HOST = "o.test";
 /** What the certificate of the TLS origin is for. */
-const TLS_NAMES = [HOST, "next-plain.test", "next-tls.test", "here.test", "127.0.0.1"];
+const TLS_NAMES = [
+  HOST,
+  "next-plain.test",
+  "next-tls.test",
+  "here.test",
+  "six.test",
+  "mute.test",
+  "firm.test",
+  "127.0.0.1",
+];
 const HEAD = /([A-Z]+) (\S+) HTTP\/1\.1\r\n/g;
 
 export interface SceneOptions {

@@ -7,16 +7,15 @@ import { mkdtempSync, writeFileSync } from "node:fs";
 import net, { type AddressInfo, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as wait } from "node:timers/promises";
 import tls from "node:tls";
-import { Worker } from "node:worker_threads";
 import { resetUnder } from "../../src/edge/proxy/reset.ts";
 import { startHouse } from "../../src/roles/house.ts";
 import { type KeyAndCertificate, TestCa } from "../support/certificates.ts";
 import { type DnsAnswer, startDns, type TestDns } from "../support/dns.ts";
 import { TestHouse } from "../support/house.ts";
-import { PATIENCE } from "../support/patience.ts";
 import { RawConnection } from "../support/raw-client.ts";
+
+export { blackHole } from "../support/black-hole.ts";
 
 export const WAYS = ["plain", "intercepted", "clear text inside CONNECT", "blind tunnel"] as const;
 export type Way = (typeof WAYS)[number];
@@ -86,34 +85,6 @@ export async function listening(accept: (raw: Socket, meetings: Meeting[]) => vo
       server.close();
       for (const socket of sockets) socket.destroy();
       if (server.listening) await once(server, "close");
-    },
-  };
-}
-
-/** A port whose queue of connections is full, so that a SYN is never answered. */
-export async function blackHole(): Promise<{ readonly port: number; close(): Promise<void> }> {
-  const program = `
-    const { parentPort } = require("node:worker_threads");
-    const server = require("node:net").createServer();
-    server.listen({ port: 0, host: "127.0.0.1", backlog: 1 }, () => {
-      parentPort.postMessage(server.address().port);
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-    });`;
-  const worker = new Worker(program, { eval: true });
-  const [port] = (await once(worker, "message")) as [number];
-  const fill: Socket[] = [];
-  for (const end = Date.now() + PATIENCE; ; ) {
-    const socket = net.connect({ port, host: "127.0.0.1" }).on("error", () => {});
-    fill.push(socket);
-    await wait(300);
-    if (socket.connecting) break;
-    if (Date.now() > end) throw new Error("the queue of connections does not fill");
-  }
-  return {
-    port,
-    close: async () => {
-      for (const socket of fill) socket.destroy();
-      await worker.terminate();
     },
   };
 }

@@ -1,11 +1,12 @@
 // Opens connections to checked addresses, and to nothing else: the address that was checked is the address that is dialled
-// (invariant 1). Several addresses race as RFC 8305 says.
+// (invariant 1). Several addresses race (address-race.ts).
 import net from "node:net";
 import tls from "node:tls";
 import type { Authority } from "../../http/messages.ts";
 import { Head, parseResponseHead } from "../../http/parse-head.ts";
 import { authorityText } from "../../http/target.ts";
 import { ProxyError } from "../../shared/errors.ts";
+import { type Dialling, race } from "./address-race.ts";
 import type { TimerWheel } from "./timers.ts";
 
 /** An address that the guard let pass. */
@@ -33,33 +34,43 @@ export interface DialOptions {
   readonly connected?: () => void;
 }
 
-const ATTEMPT = 250;
-
 /** Dials. The promise rejects with ProxyError (or with the TLS error, which the TLS edge classifies). */
-export function dial(options: DialOptions): { socket: Promise<net.Socket>; abandon(): void } {
-  const { addresses, port } = options;
+export function dial(options: DialOptions): Dialling {
+  const { addresses, timeout, wheel } = options;
   const first = addresses[0];
   if (first === undefined) return { socket: Promise.reject(new ProxyError("origin-unresolved")), abandon: () => {} };
-  const several = addresses.length > 1;
+  if (addresses.length === 1) return dialOne(first, options);
+  const end = wheel.now + timeout;
+  const begin = (address: CheckedAddress, won: () => void): Dialling => {
+    const connected = (): void => {
+      won();
+      options.connected?.();
+    };
+    return dialOne(address, { ...options, addresses: [address], timeout: end - wheel.now, connected });
+  };
+  return race({ addresses, begin, late: () => wheel.now >= end });
+}
+
+/** Where TLS is wanted it begins with the connection, so in a race only one address is ever told of it. */
+function dialOne({ address }: CheckedAddress, options: DialOptions): Dialling {
   const base = {
-    host: several ? "checked.invalid" : first.address,
-    port,
+    host: address,
+    port: options.port,
     noDelay: true,
     // The other side may end its half first: a tunnel goes on in the other direction.
     allowHalfOpen: true,
-    // The checked addresses and no others: nothing is resolved again.
-    lookup: (_name, wanted, callback) => {
-      if (wanted.all) (callback as unknown as (e: null, list: readonly CheckedAddress[]) => void)(null, addresses);
-      else callback(null, first.address, first.family);
-    },
-    autoSelectFamily: several,
-    autoSelectFamilyAttemptTimeout: ATTEMPT,
+    lookup: refuseLookup,
+    autoSelectFamily: false,
     onread: options.onread as unknown,
   } as net.TcpNetConnectOpts;
   const socket =
     options.tls === null ? net.connect(base) : tls.connect({ ...options.tls, ...(base as tls.ConnectionOptions) });
   return { socket: settle(socket, options), abandon: () => socket.destroy() };
 }
+
+/** The checked addresses and no others: an address needs no lookup, and a name is never resolved again. */
+const refuseLookup: net.LookupFunction = (name, _wanted, callback) =>
+  callback(new ProxyError("address-prohibited", `${name} is no address that was checked`), "", 0);
 
 function settle(socket: net.Socket, options: DialOptions): Promise<net.Socket> {
   return new Promise((resolve, reject) => {
@@ -116,8 +127,7 @@ function sameAddress(checked: string, dialled: string): boolean {
 /** A failed TCP connection, in the words of the table. */
 export function connectError(error: Error): ProxyError {
   if (error instanceof ProxyError) return error;
-  const inner = error instanceof AggregateError ? (error.errors.at(-1) as NodeJS.ErrnoException | undefined) : error;
-  const code = (inner as NodeJS.ErrnoException | undefined)?.code ?? "";
+  const code = (error as NodeJS.ErrnoException).code ?? "";
   if (code === "ECONNREFUSED") return new ProxyError("origin-refused", undefined, { cause: error });
   if (code === "ETIMEDOUT") return new ProxyError("origin-connect-timeout", undefined, { cause: error });
   if (code === "EMFILE" || code === "ENFILE")
@@ -127,11 +137,17 @@ export function connectError(error: Error): ProxyError {
   });
 }
 
-/** The phrase is the next proxy's: it may say why, and is shown without what a terminal could take for more than text. */
-function refusedBy({ status, phrase }: Head): string {
-  if (status === 407) return "the next proxy wants other credentials";
-  const said = phrase.replace(/[^\x20-\x7e]/g, "?").slice(0, 200);
-  return `the next proxy answered ${status} ${said}`.trimEnd();
+/** A next proxy that answered and opened no tunnel. */
+export class TunnelRefused extends ProxyError {
+  /** The status that it gave. */
+  readonly answered: number;
+  /** The phrase is the next proxy's: it may say why, and is shown without what a terminal could take for more than text. */
+  constructor({ status, phrase }: Head) {
+    const said = phrase.replace(/[^\x20-\x7e]/g, "?").slice(0, 200);
+    const answer = `the next proxy answered ${status} ${said}`.trimEnd();
+    super("next-proxy-refused", status === 407 ? "the next proxy wants other credentials" : answer);
+    this.answered = status;
+  }
 }
 
 /**
@@ -170,7 +186,7 @@ export function askForTunnel(
         if (end < 0) return finish(new ProxyError("origin-protocol", "the next proxy's answer is not valid"));
         held = held.subarray(end);
         if (head.status >= 100 && head.status < 200) continue;
-        if (head.status > 299) return finish(new ProxyError("next-proxy-refused", refusedBy(head)));
+        if (head.status > 299) return finish(new TunnelRefused(head));
         return finish(null, Buffer.from(held));
       }
     };

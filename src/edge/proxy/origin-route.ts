@@ -8,7 +8,7 @@ import type { Destination, TlsDestination } from "../../http/messages.ts";
 import { authorityText, originText } from "../../http/target.ts";
 import type { NextProxy } from "../../policy/types.ts";
 import { ProxyError } from "../../shared/errors.ts";
-import { askForTunnel, type CheckedAddress, dial, type OnRead } from "./dial.ts";
+import { askForTunnel, type CheckedAddress, dial, type OnRead, TunnelRefused } from "./dial.ts";
 import type { TimerWheel } from "./timers.ts";
 
 /** What the TLS edge offers for origins. */
@@ -63,7 +63,7 @@ export interface Route {
   readonly note: string | null;
   /** Absolute-form is wanted: the value of Proxy-Authorization, "" for none; null: not behind a plain next proxy. */
   readonly absolute: string | null;
-  /** Behind a next proxy with `resolve: here`: the address that stands for the name. */
+  /** Behind a next proxy with `resolve: here`: the address that stands for the name, IPv4 where it has one: a request is sent once. */
   readonly absoluteHost: string | null;
 }
 
@@ -162,7 +162,7 @@ class Attempt implements RouteOpening {
     const target = await services.guard.check(destination.host, destination.port);
     const addresses = await services.guard.check(via.host, via.port);
     this.alive();
-    const here = via.resolve === "here" ? (target[0]?.address ?? null) : null;
+    const here = via.resolve === "here" ? fourFirst(target) : null;
     const record = {
       address: null,
       port: destination.port,
@@ -175,17 +175,12 @@ class Attempt implements RouteOpening {
     this.reached = record;
     const t1 = services.tick();
     const plain = destination.scheme === "http" && request.alpn !== null;
-    const proxyTls = via.scheme === "https" ? services.originTls().optionsFor(via, "", ["http/1.1"]) : null;
-    this.shakesHandsWith = via;
-    const toProxy = await this.open(addresses, via.port, null, proxyTls);
-    this.shakesHandsWith = null;
-    if (proxyTls !== null) services.originTls().accept(toProxy as tls.TLSSocket, via);
-    this.alive();
+    const connected = await this.toNext(via, addresses, services.connectTimeout);
     const t2 = services.tick();
     const timings = { dns: t1 - t0, connect: t2 - t1, tls: null };
     if (plain) {
       return {
-        socket: toProxy,
+        socket: connected,
         direct: false,
         rest: NO_BYTES,
         alpn: null,
@@ -193,18 +188,10 @@ class Attempt implements RouteOpening {
         timings,
         note: null,
         absolute: via.authorization ?? "",
-        absoluteHost: here,
+        absoluteHost: here?.[0] ?? null,
       };
     }
-    this.giveUp = () => toProxy.destroy();
-    const rest = await askForTunnel(
-      toProxy,
-      { host: here ?? destination.host, port: destination.port },
-      request.chain,
-      via.authorization,
-      services.connectTimeout,
-    );
-    this.alive();
+    const { socket: toProxy, rest } = await this.tunnel(via, addresses, connected, here ?? [destination.host]);
     if (request.alpn === null)
       return {
         socket: toProxy,
@@ -233,16 +220,60 @@ class Attempt implements RouteOpening {
     };
   }
 
+  /** A connection to the next proxy itself, verified where it is spoken to in TLS. */
+  private async toNext(via: NextProxy, addresses: readonly CheckedAddress[], timeout: number): Promise<Socket> {
+    const originTls = this.services.originTls();
+    const proxyTls = via.scheme === "https" ? originTls.optionsFor(via, "", ["http/1.1"]) : null;
+    this.shakesHandsWith = via;
+    const socket = await this.open(addresses, via.port, null, proxyTls, timeout);
+    this.shakesHandsWith = null;
+    if (proxyTls !== null) originTls.accept(socket as tls.TLSSocket, via);
+    this.alive();
+    return socket;
+  }
+
+  /**
+   * Asks the next proxy for a tunnel to the first of these hosts; on another connection for the next one where it cannot reach
+   * that: it may have no IPv6, or no IPv4. The origin has got nothing by then. All of them together have the connect timeout.
+   */
+  private async tunnel(
+    via: NextProxy,
+    addresses: readonly CheckedAddress[],
+    connected: Socket,
+    hosts: readonly string[],
+  ): Promise<{ socket: Socket; rest: Buffer }> {
+    const { services, request } = this;
+    const end = services.tick() + services.connectTimeout;
+    const last = Math.min(hosts.length, MOST_ASKED) - 1;
+    for (let i = 0; ; i++) {
+      const left = Math.max(1, end - services.tick());
+      const socket = i === 0 ? connected : await this.toNext(via, addresses, left);
+      this.giveUp = () => socket.destroy();
+      try {
+        const to = { host: hosts[i] as string, port: request.destination.port };
+        // What comes behind has half of the time that there is, so that silence does not take all of it.
+        const patience = i === last ? left : left / 2;
+        const rest = await askForTunnel(socket, to, request.chain, via.authorization, patience);
+        this.alive();
+        return { socket, rest };
+      } catch (error) {
+        this.alive();
+        if (i === last || !otherAddressMayDo(error)) throw error;
+      }
+    }
+  }
+
   private open(
     addresses: readonly CheckedAddress[],
     port: number,
     onread: OnRead | null,
     tlsOptions: tls.ConnectionOptions | null,
+    timeout = this.services.connectTimeout,
   ): Promise<Socket> {
     const dialling = dial({
       addresses,
       port,
-      timeout: this.services.connectTimeout,
+      timeout,
       wheel: this.services.wheel,
       onread,
       tls: tlsOptions,
@@ -316,6 +347,22 @@ class Attempt implements RouteOpening {
 
 const NO_BYTES = Buffer.alloc(0);
 const PLAIN = { note: null, alpn: null, protocol: null, fingerprint: null } as const;
+/** Tunnels that one exchange asks a next proxy for, at most. */
+const MOST_ASKED = 3;
+
+/** For who dials in our place and tells us little: most next proxies have IPv4, and not all of them IPv6. */
+function fourFirst(checked: readonly CheckedAddress[]): readonly string[] | null {
+  const four = checked.find(({ family }) => family === 4);
+  const ordered = four === undefined ? checked : [four, ...checked.filter((one) => one !== four)];
+  return ordered.length === 0 ? null : ordered.map(({ address }) => address);
+}
+
+/** True when the next proxy, or the way behind it, failed to reach the address; false when it will not, or was not understood. */
+const otherAddressMayDo = (error: unknown): boolean =>
+  error instanceof TunnelRefused
+    ? error.answered >= 500
+    : error instanceof ProxyError && error.reason === "origin-connect-timeout";
+
 const strip = (address: string | null): string | null => (address?.startsWith("::ffff:") ? address.slice(7) : address);
 /** For messages: where a request was going. */
 export const routeText = (request: RouteRequest): string => authorityText(request.destination);
