@@ -280,6 +280,7 @@ export class ClientConnection implements ClientSide, ConnectSide {
   /** After the FIN: what is incomplete stays so. A body that waits in the input has not been looked at yet. */
   private brokenOff(): void {
     if (this.state === "head") {
+      if (this.writer.out.full) return; // what is here has not been looked at yet either
       if (this.input.length > 0) this.recordConnection(new ProxyError("client-gone", "the request broke off"), null);
       this.close();
     } else if (this.state === "body" && this.input.length === 0)
