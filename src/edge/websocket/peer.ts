@@ -3,7 +3,8 @@ import type { Duplex } from "node:stream";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { DeflateTerms } from "../../http/web-socket.ts";
 import type { Assembly, Holder } from "./assembly.ts";
-import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy } from "./frames.ts";
+import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy, missingIn } from "./frames.ts";
+import { Pieces } from "./pieces.ts";
 
 /** What a peer tells its relay. */
 export interface PeerEvents {
@@ -57,9 +58,8 @@ export class Peer implements Holder {
   held = 0;
   private kept = 0;
   private readonly masked: boolean;
-  /** Bytes that the reader gets at once: small, so that it cannot give out much more than the other end takes. */
-  private readonly piece: number;
-  private queue: Buffer[] = [];
+  /** What the reader gets at once is small, so that it cannot give out much more than the other end takes. */
+  private readonly queue: Pieces;
   /** The reader works on a piece. */
   private busy = false;
   /** The other end is full. */
@@ -83,7 +83,7 @@ export class Peer implements Holder {
     this.socket = raw.socket;
     this.events = events;
     this.masked = !client;
-    this.piece = Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.ceil(options.maxPayload / 4_096)));
+    this.queue = new Pieces(Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.ceil(options.maxPayload / 4_096))));
     const { reader, ...frames } = framesOf(raw.socket, client, options.deflate, options.maxPayload);
     this.reader = reader;
     this.frames = frames;
@@ -130,20 +130,24 @@ export class Peer implements Holder {
   private take(chunk: Uint8Array): boolean {
     if (this.deaf) return true;
     this.events.active();
-    // A copy of its own: the reader keeps it and unmasks in place.
-    for (let at = 0; at < chunk.length; at += this.piece)
-      this.queue.push(Buffer.from(chunk.subarray(at, at + this.piece)));
+    this.queue.add(chunk);
     this.pump();
-    this.stopped = this.queue.length > 0 && !this.deaf;
+    this.stopped = this.ready && !this.deaf;
     return !this.stopped;
+  }
+
+  /** True: something came that the reader can do something with. */
+  private get ready(): boolean {
+    return this.reader !== null && this.queue.has(missingIn(this.reader));
   }
 
   private pump(): void {
     if (this.busy || this.waiting) return;
-    const piece = this.queue.shift();
-    if (piece === undefined || this.reader === null) return this.rested();
+    const { reader } = this;
+    const piece = reader === null ? null : this.queue.next(missingIn(reader));
+    if (piece === null || reader === null) return this.rested();
     this.busy = true;
-    this.reader.write(piece, () => {
+    reader.write(piece, () => {
       this.busy = false;
       this.weigh();
       this.cleanUp();
@@ -187,7 +191,7 @@ export class Peer implements Holder {
   ignore(): void {
     if (this.deaf) return;
     this.deaf = true;
-    this.queue = [];
+    this.queue.clear();
     this.weigh();
     if (this.stopped && !this.socket.destroyed) {
       this.stopped = false;
@@ -197,7 +201,7 @@ export class Peer implements Holder {
 
   private finished(): void {
     this.eof = true;
-    if (!this.busy && this.queue.length === 0) this.rested();
+    if (!this.busy && !this.ready) this.rested();
   }
 
   private gone(): void {
