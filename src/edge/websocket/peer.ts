@@ -5,6 +5,7 @@ import type { DeflateTerms } from "../../http/web-socket.ts";
 import type { Assembly, Holder } from "./assembly.ts";
 import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy, missingIn } from "./frames.ts";
 import { Pieces } from "./pieces.ts";
+import type { Times } from "./times.ts";
 
 /** What a peer tells its relay. */
 export interface PeerEvents {
@@ -35,6 +36,7 @@ export interface PeerOptions {
   /** Bytes of a message, at least 1. */
   readonly maxPayload: number;
   readonly assembly: Assembly;
+  readonly times: Times;
   readonly events: PeerEvents;
 }
 
@@ -42,9 +44,6 @@ export interface PeerOptions {
 const HIGH = 65_536;
 const SMALLEST_PIECE = 4_096;
 const LARGEST_PIECE = 65_536;
-/** How long a connection that we ended may take to close, and to take what was written to it before, in milliseconds. */
-const LINGER = 2_000;
-const LINGER_UNSENT = 30_000;
 
 export class Peer implements Holder {
   private readonly socket: Duplex;
@@ -54,6 +53,7 @@ export class Peer implements Holder {
   /** null: nothing is read any more. */
   private reader: FrameReader | null;
   private readonly assembly: Assembly;
+  private readonly times: Times;
   /** Bytes of messages that are not whole, and of those that wait for their turn. */
   held = 0;
   private kept = 0;
@@ -88,6 +88,7 @@ export class Peer implements Holder {
     this.reader = reader;
     this.frames = frames;
     this.assembly = options.assembly;
+    this.times = options.times;
     this.listen(reader);
   }
 
@@ -218,6 +219,9 @@ export class Peer implements Holder {
     if (this.closed && !this.busy) this.frames.compression?.cleanup();
   }
 
+  get isHeld(): boolean {
+    return this.waiting;
+  }
   /** Stops giving out messages, because the other end is full. */
   hold(): void {
     this.waiting = true;
@@ -277,12 +281,12 @@ export class Peer implements Holder {
     if (this.ending || this.socket.destroyed) return;
     this.ending = true;
     if (this.flying === 0) this.leave();
-    else this.closeIn(LINGER_UNSENT);
+    else this.closeIn(this.times.unread);
   }
 
   private leave(): void {
     this.socket.end();
-    this.closeIn(LINGER);
+    this.closeIn(this.times.linger);
   }
 
   private closeIn(milliseconds: number): void {

@@ -9,6 +9,7 @@ import type { Assembly } from "./assembly.ts";
 import { Direction } from "./direction.ts";
 import { Inbox, type Steps } from "./inbox.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
+import type { Times } from "./times.ts";
 
 /** The part of the house's timer wheel that is needed here. Milliseconds. */
 export interface Wheel {
@@ -39,6 +40,7 @@ export interface RelayOptions {
   /** Milliseconds. */
   readonly idle: number;
   readonly total: number;
+  readonly times: Times;
   /** Once: nothing passes any more. */
   done(end: RelayEnd): void;
   /** Once, later: both connections are gone. */
@@ -46,8 +48,6 @@ export interface RelayOptions {
 }
 
 const CHECK = 1_000;
-/** How long the second close frame may take after the first, in milliseconds of silence. */
-const CLOSE_WAIT = 10_000;
 
 type Name = "client" | "origin";
 
@@ -62,6 +62,8 @@ export class WebSocketRelay {
   private readonly began: number;
   private readonly notes: string[] = [];
   private active: number;
+  /** Since when one side owes the answer to the close frame of the other. */
+  private owed = 0;
   private over = false;
 
   constructor(options: RelayOptions) {
@@ -88,6 +90,7 @@ export class WebSocketRelay {
       raw: options[name],
       client: name === "client",
       deflate: options.agreement.deflate,
+      times: options.times,
       maxPayload: Math.max(1, direction.limit),
       assembly: options.assembly,
       events: this.eventsOf(name, direction),
@@ -128,6 +131,10 @@ export class WebSocketRelay {
       },
       drained: () => this.letGoOn(this.nameOfOther(name)),
       gone: () => {
+        // It had said its last word; now it does not even wait for the answer.
+        soon(() => {
+          if (direction.isComplete) this.ended(name, direction);
+        });
         if (this.client.isClosed && this.origin.isClosed) this.options.gone();
       },
     };
@@ -163,6 +170,7 @@ export class WebSocketRelay {
     direction.control(reason);
     this.notes.push(`close:${name}:${code}`);
     direction.complete();
+    this.owed = this.options.wheel.now;
     this.other(name).close(code, reason);
     if (this.sent.isComplete && this.received.isComplete) this.finish(null, null);
   }
@@ -220,8 +228,17 @@ export class WebSocketRelay {
     if (wheel.now - this.began > total)
       return this.refuse(new ProxyError("tunnel-limit", "longer than the rule's total time"));
     if (silent > idle) return this.refuse(new ProxyError("tunnel-limit", "idle for longer than the limit"), 1001);
-    if (silent <= CLOSE_WAIT || this.sent.isComplete === this.received.isComplete) return;
-    this.notes.push(`close-unanswered:${this.sent.isComplete ? "origin" : "client"}`);
+    if (this.sent.isComplete !== this.received.isComplete) this.awaitAnswer(silent);
+  }
+
+  /** One side has said close. */
+  private awaitAnswer(silent: number): void {
+    const { wheel, times } = this.options;
+    const owing = this.sent.isComplete ? "origin" : "client";
+    // What is not read cannot answer.
+    if (this.of(owing).isHeld) this.owed = wheel.now;
+    if (silent <= times.answer && wheel.now - this.owed <= times.longestAnswer) return;
+    this.notes.push(`close-unanswered:${owing}`);
     this.finish(null, "one side did not answer the close frame of the other");
   }
 

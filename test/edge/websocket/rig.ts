@@ -6,6 +6,7 @@ import type { AuditRecord } from "../../../src/audit/record.ts";
 import { TimerWheel } from "../../../src/edge/proxy/timers.ts";
 import { Assembly } from "../../../src/edge/websocket/assembly.ts";
 import { joinWebSocket } from "../../../src/edge/websocket/join.ts";
+import { TIMES, type Times } from "../../../src/edge/websocket/times.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
 import type { DeflateTerms } from "../../../src/http/web-socket.ts";
 import { LoopTurns } from "../../../src/roles/turns.ts";
@@ -27,6 +28,8 @@ export interface RigOptions extends Partial<Setup> {
   readonly originRest?: Buffer;
   /** Bytes of the client that the relay gets at once, as when each is a record of TLS. */
   readonly cut?: number;
+  /** Instead of those of a house. */
+  readonly times?: Partial<Times>;
 }
 
 /** The far end of one connection: the client or the origin as the test plays it. */
@@ -108,6 +111,7 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
       secrets: new KnownSecrets(),
       assembly: options.assembly ?? new Assembly(),
       turns: TURNS,
+      times: { ...TIMES, ...options.times },
     },
     x,
     agreement,
