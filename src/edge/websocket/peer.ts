@@ -2,6 +2,7 @@
 import type { Duplex } from "node:stream";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { DeflateTerms } from "../../http/web-socket.ts";
+import { unsentOf } from "../../shared/unsent.ts";
 import type { Assembly, Holder } from "./assembly.ts";
 import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy, missingIn } from "./frames.ts";
 import { Pieces } from "./pieces.ts";
@@ -24,6 +25,8 @@ export interface PeerEvents {
   active(): void;
   /** What is written to this peer has left. */
   drained(): void;
+  /** No message is on its way to this peer any more, after `end`. */
+  flushed(): void;
   /** The connection is gone for good. */
   gone(): void;
 }
@@ -71,6 +74,12 @@ export class Peer implements Holder {
   private eof = false;
   private told = false;
   private flying = 0;
+  /** Messages among what flies. */
+  private sending = 0;
+  /** A message could not be written. */
+  private failed = false;
+  /** Bytes that waited when it was looked at last. */
+  private left = 0;
   private closing = false;
   private ending = false;
   private closed = false;
@@ -246,9 +255,20 @@ export class Peer implements Holder {
   }
 
   send(data: Buffer, binary: boolean): void {
-    if (this.mute) return;
+    if (this.mute) {
+      this.failed = true;
+      return;
+    }
     const compress = this.frames.compresses;
-    this.frames.writer.send(data, { binary, compress, fin: true, mask: this.masked }, this.counted(data.length));
+    const gone = this.counted(data.length);
+    this.sending++;
+    this.frames.writer.send(data, { binary, compress, fin: true, mask: this.masked }, (error) => {
+      this.sending--;
+      // A write that the end of the connection cut off is not always called an error.
+      if (error || this.socket.destroyed) this.failed = true;
+      gone();
+      if (this.ending && this.sending === 0) this.events.flushed();
+    });
   }
   ping(data: Buffer): void {
     if (!this.mute) this.frames.writer.ping(data, this.masked, this.counted(data.length));
@@ -264,7 +284,26 @@ export class Peer implements Holder {
     this.closing = true;
   }
 
-  private counted(bytes: number): (error?: Error) => void {
+  /** True: a message is on its way to the operating system. */
+  get isSending(): boolean {
+    return this.sending > 0 && !this.socket.destroyed;
+  }
+  /** True: a message never got as far as the operating system. */
+  get lost(): boolean {
+    return this.failed || (this.sending > 0 && this.socket.destroyed);
+  }
+  /** Bytes that wait to be written. */
+  get unsent(): number {
+    return this.flying === 0 ? 0 : unsentOf(this.socket);
+  }
+  /** True: bytes have left, or come, since it was looked at last. */
+  moved(): boolean {
+    const { left } = this;
+    this.left = this.unsent;
+    return left !== this.left;
+  }
+
+  private counted(bytes: number): () => void {
     const weight = bytes + 64;
     this.flying += weight;
     return () => {
@@ -275,13 +314,17 @@ export class Peer implements Holder {
     };
   }
 
-  /** Ends the connection once everything that was written has left; whoever does not close is closed soon. */
-  end(): void {
+  /**
+   * Ends the connection once everything that was written has left; whoever does not close is closed soon. `patient`: who goes on
+   * reading has all the time.
+   */
+  end(patient: boolean): void {
     this.ignore();
     if (this.ending || this.socket.destroyed) return;
     this.ending = true;
-    if (this.flying === 0) this.leave();
-    else this.closeIn(this.times.unread);
+    if (this.flying === 0) return this.leave();
+    this.moved();
+    this.closeIn(this.times.unread, patient);
   }
 
   private leave(): void {
@@ -289,9 +332,14 @@ export class Peer implements Holder {
     this.closeIn(this.times.linger);
   }
 
-  private closeIn(milliseconds: number): void {
+  private closeIn(milliseconds: number, patient = false): void {
     clearTimeout(this.linger);
-    if (!this.closed) this.linger = setTimeout(() => this.socket.destroy(), milliseconds).unref();
+    if (this.closed) return;
+    const late = (): void => {
+      if (patient && this.moved()) this.closeIn(milliseconds, true);
+      else this.socket.destroy();
+    };
+    this.linger = setTimeout(late, milliseconds).unref();
   }
 
   destroy(): void {

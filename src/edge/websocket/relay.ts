@@ -48,6 +48,7 @@ export interface RelayOptions {
 }
 
 const CHECK = 1_000;
+const TOO_LONG = "longer than the rule's total time";
 
 type Name = "client" | "origin";
 
@@ -65,6 +66,8 @@ export class WebSocketRelay {
   /** Since when one side owes the answer to the close frame of the other. */
   private owed = 0;
   private over = false;
+  /** How it ended, until that is told. */
+  private end: Pick<RelayEnd, "reason" | "detail"> | null = null;
 
   constructor(options: RelayOptions) {
     const { exchange, wheel } = options;
@@ -129,12 +132,14 @@ export class WebSocketRelay {
       active: () => {
         this.active = this.options.wheel.now;
       },
+      flushed: () => this.settle(),
       drained: () => this.letGoOn(this.nameOfOther(name)),
       gone: () => {
         // It had said its last word; now it does not even wait for the answer.
         soon(() => {
           if (direction.isComplete) this.ended(name, direction);
         });
+        this.settle();
         if (this.client.isClosed && this.origin.isClosed) this.options.gone();
       },
     };
@@ -210,23 +215,37 @@ export class WebSocketRelay {
   private finish(reason: Reason | null, detail: string | null): void {
     if (this.over) return;
     this.over = true;
-    this.deadline.stop();
+    this.end = { reason, detail };
     this.inboxes.client.clear();
     this.inboxes.origin.clear();
-    this.client.end();
-    this.origin.end();
-    const { sent, received, notes } = this;
-    this.options.done({ sent, received, reason, detail, notes });
+    this.client.end(reason === null && this.received.isComplete);
+    this.origin.end(reason === null && this.sent.isComplete);
+    this.settle();
+  }
+
+  /** Tells how it ended, once it is known whether what was said completely has left completely. */
+  private settle(): void {
+    const { end, sent, received, notes, client, origin } = this;
+    if (end === null || (sent.isComplete && origin.isSending) || (received.isComplete && client.isSending)) return;
+    this.end = null;
+    this.deadline.stop();
+    if (origin.lost) sent.cut();
+    if (client.lost) received.cut();
+    this.options.done({ sent, received, ...end, notes });
   }
 
   expire(): void {
     const { wheel, idle, total } = this.options;
     this.deadline.at = wheel.now + CHECK;
+    const late = wheel.now - this.began > total;
+    if (this.over) return late ? this.hurry() : undefined;
+    // What leaves is no silence either, however slowly it is read.
+    const moved = [this.client.moved(), this.origin.moved()];
+    if (moved.includes(true)) this.active = wheel.now;
     // Who waits for us is not silent.
     if (this.inboxes.client.busy || this.inboxes.origin.busy) this.active = wheel.now;
     const silent = wheel.now - this.active;
-    if (wheel.now - this.began > total)
-      return this.refuse(new ProxyError("tunnel-limit", "longer than the rule's total time"));
+    if (late) return this.refuse(new ProxyError("tunnel-limit", TOO_LONG));
     if (silent > idle) return this.refuse(new ProxyError("tunnel-limit", "idle for longer than the limit"), 1001);
     if (this.sent.isComplete !== this.received.isComplete) this.awaitAnswer(silent);
   }
@@ -235,11 +254,21 @@ export class WebSocketRelay {
   private awaitAnswer(silent: number): void {
     const { wheel, times } = this.options;
     const owing = this.sent.isComplete ? "origin" : "client";
-    // What is not read cannot answer.
-    if (this.of(owing).isHeld) this.owed = wheel.now;
-    if (silent <= times.answer && wheel.now - this.owed <= times.longestAnswer) return;
+    const { isHeld, unsent } = this.of(owing);
+    // What is not read cannot answer, nor can who has not got the close frame yet.
+    if (isHeld || unsent > 0) this.owed = wheel.now;
+    const patience = unsent > 0 ? times.unread : times.answer;
+    if (silent <= patience && wheel.now - this.owed <= times.longestAnswer) return;
     this.notes.push(`close-unanswered:${owing}`);
     this.finish(null, "one side did not answer the close frame of the other");
+  }
+
+  /** It ended in order, and is read too slowly. */
+  private hurry(): void {
+    if (this.end?.reason !== null) return;
+    this.end = { reason: "tunnel-limit", detail: TOO_LONG };
+    this.client.destroy();
+    this.origin.destroy();
   }
 
   /** The house shuts down: both ends are told. */
@@ -250,6 +279,7 @@ export class WebSocketRelay {
     this.drain();
     this.client.destroy();
     this.origin.destroy();
+    this.settle();
   }
 }
 

@@ -1,7 +1,17 @@
 // The ends of a WebSocket that take time: answers that never come, readers that are slow, connections that are gone.
+import { randomBytes } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
 import { afterEach, describe, expect, test } from "vitest";
-import { CLOSE, closeCode, closePayload, frame, masked, type ReadFrame, TEXT } from "../../support/web-socket.ts";
+import {
+  BINARY,
+  CLOSE,
+  closeCode,
+  closePayload,
+  frame,
+  masked,
+  type ReadFrame,
+  TEXT,
+} from "../../support/web-socket.ts";
 import { type Rig, type RigOptions, startRig } from "./rig.ts";
 
 const rigs: Rig[] = [];
@@ -56,4 +66,80 @@ test("what a side sent before it was gone is still dealt with first", async () =
   expect((await origin.until(isClosed)).map((f) => f.opcode)).toEqual([TEXT, CLOSE]);
   await origin.gone();
   expect(await record()).toMatchObject({ reason: null, sent: { messages: 1, complete: true } });
+});
+
+describe("a large message, and a close", () => {
+  const message = frame(BINARY, randomBytes(16_000_000));
+  const said = Buffer.concat([message, frame(CLOSE, closePayload(1000))]);
+  const MIB = 1024 * 1024;
+
+  /** Reads steadily, and returns how much it was. */
+  async function read({ client }: Rig, perSecond: number, most: number): Promise<number> {
+    let got = 0;
+    let wanted = 0;
+    for (let tick = 0; got < most && !client.ended && !client.closed && tick < 400; tick++) {
+      await wait(25);
+      wanted += perSecond / 40;
+      for (let chunk: Buffer | null = client.socket.read(); chunk !== null; chunk = client.socket.read()) {
+        got += chunk.length;
+        if (got >= wanted) break;
+      }
+    }
+    return got;
+  }
+
+  test.each([
+    ["who owes the answer", false],
+    ["who has said close itself", true],
+  ])(
+    "reach who reads slowly but steadily: %s",
+    async (_, first) => {
+      const started = await rig({ times: { answer: 300, unread: 2_500 } }, { client: false, origin: true });
+      const { client, origin, record } = started;
+      if (first) client.socket.write(masked(CLOSE, closePayload(1000)));
+      if (first) await origin.until(isClosed);
+      origin.socket.write(said);
+      expect(await read(started, 2.5 * MIB, said.length)).toBe(said.length);
+      expect(await record()).toMatchObject({
+        reason: null,
+        sent: { complete: first },
+        received: { complete: true, messages: 1, bytes: 16_000_000 },
+      });
+    },
+    40_000,
+  );
+
+  test("are not complete for who stops to read", async () => {
+    const started = await rig({ times: { answer: 300, unread: 1_000 } }, { client: false, origin: true });
+    started.origin.socket.write(said);
+    await started.origin.gone();
+    expect(await started.record()).toMatchObject({
+      reason: null,
+      notes: ["close:origin:1000", "close-unanswered:client"],
+      received: { complete: false, messages: 1 },
+    });
+    started.client.read();
+    await started.client.gone();
+    expect(started.client.length).toBeLessThan(said.length);
+    await expect.poll(() => started.open.size, { timeout: 10_000 }).toBe(0);
+  }, 40_000);
+
+  test("are not complete when the house ends, or the rule's total time", async () => {
+    for (const total of [2_000, null]) {
+      const limits = total === null ? {} : { limits: { total } };
+      const started = await rig(limits, { client: false, origin: true });
+      started.client.socket.write(masked(CLOSE, closePayload(1000)));
+      await started.origin.until(isClosed);
+      started.origin.socket.write(said);
+      await wait(500);
+      expect(started.sink.records).toEqual([]);
+      if (total === null) for (const relay of [...started.open]) relay.destroy();
+      expect(await started.record()).toMatchObject({
+        reason: total === null ? null : "tunnel-limit",
+        sent: { complete: true },
+        received: { complete: false, messages: 1 },
+      });
+      await expect.poll(() => started.open.size, { timeout: 10_000 }).toBe(0);
+    }
+  }, 40_000);
 });
