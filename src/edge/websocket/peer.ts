@@ -19,8 +19,8 @@ export interface PeerEvents {
   invalid(code: number, detail: string): void;
   /** The connection takes no more from us and gives no more: `whole`: everything that had come was read. */
   ended(): void;
-  /** All connections together hold too much, and this one most; nothing else comes. */
-  tooMuch(): void;
+  /** All connections together hold too much, and this one most: of what comes, or of what it does not read. */
+  tooMuch(what: string): void;
   /** Bytes came. */
   active(): void;
   /** What is written to this peer has left. */
@@ -56,6 +56,8 @@ export class Peer implements Holder {
   /** null: nothing is read any more. */
   private reader: FrameReader | null;
   private readonly assembly: Assembly;
+  /** What this end does not read, beside what it does not finish: other bytes, and given up in another way. */
+  private readonly backlog = { held: 0, giveUp: (): void => this.giveUpUnread() };
   private readonly times: Times;
   /** Bytes of messages that are not whole, and of those that wait for their turn. */
   held = 0;
@@ -106,7 +108,13 @@ export class Peer implements Holder {
     const heard = (act: () => void): void => {
       if (!this.deaf) act();
     };
-    reader.on("message", (data: Buffer, binary: boolean) => heard(() => events.message(data, binary)));
+    reader.on("message", (data: Buffer, binary: boolean) =>
+      heard(() => {
+        // It is whole now, and must not count twice when it goes on.
+        this.weigh();
+        events.message(data, binary);
+      }),
+    );
     reader.on("ping", (data: Buffer) => heard(() => events.ping(data)));
     reader.on("pong", (data: Buffer) => heard(() => events.pong(data)));
     reader.on("conclude", (code: number, reason: Buffer) =>
@@ -183,7 +191,7 @@ export class Peer implements Holder {
 
   giveUp(): void {
     this.ignore();
-    this.events.tooMuch();
+    this.events.tooMuch("unfinished messages");
   }
 
   /** Everything that came was read. */
@@ -219,6 +227,7 @@ export class Peer implements Holder {
     this.closed = true;
     clearTimeout(this.linger);
     this.cleanUp();
+    this.weighUnread();
     this.finished();
     this.events.gone();
   }
@@ -259,16 +268,11 @@ export class Peer implements Holder {
       this.failed = true;
       return;
     }
-    const compress = this.frames.compresses;
-    const gone = this.counted(data.length);
+    const options = { binary, compress: this.frames.compresses, fin: true, mask: this.masked };
     this.sending++;
-    this.frames.writer.send(data, { binary, compress, fin: true, mask: this.masked }, (error) => {
-      this.sending--;
-      // A write that the end of the connection cut off is not always called an error.
-      if (error || this.socket.destroyed) this.failed = true;
-      gone();
-      if (this.ending && this.sending === 0) this.events.flushed();
-    });
+    this.frames.writer.send(data, options, this.counted(data.length, true));
+    // Not before it is written: whoever is given up gets a close frame.
+    this.weighUnread();
   }
   ping(data: Buffer): void {
     if (!this.mute) this.frames.writer.ping(data, this.masked, this.counted(data.length));
@@ -303,15 +307,39 @@ export class Peer implements Holder {
     return left !== this.left;
   }
 
-  private counted(bytes: number): () => void {
+  private counted(bytes: number, message = false): (error?: Error) => void {
     const weight = bytes + 64;
     this.flying += weight;
-    return () => {
+    return (error) => {
       const wasFull = this.full;
       this.flying -= weight;
+      this.weighUnread();
+      if (message) this.gotAway(error);
       if (wasFull && !this.full) this.events.drained();
       if (this.ending && this.flying === 0) this.leave();
     };
+  }
+
+  private gotAway(error: Error | undefined): void {
+    this.sending--;
+    // A write that the end of the connection cut off is not always called an error.
+    if (error || this.socket.destroyed) this.failed = true;
+    if (this.ending && this.sending === 0) this.events.flushed();
+  }
+
+  /** Says what waits to be written now, where it is more than usual. */
+  private weighUnread(): void {
+    const held = this.full && !this.socket.destroyed ? this.flying : 0;
+    const by = held - this.backlog.held;
+    if (by === 0) return;
+    this.backlog.held = held;
+    this.assembly.changed(this.backlog, by);
+  }
+
+  /** What was written is what is too much: it cannot be waited for. */
+  private giveUpUnread(): void {
+    this.destroy();
+    this.events.tooMuch("messages that are not read");
   }
 
   /**
@@ -344,5 +372,6 @@ export class Peer implements Holder {
 
   destroy(): void {
     this.socket.destroy();
+    this.weighUnread();
   }
 }

@@ -116,7 +116,11 @@ export class WebSocketRelay {
       if (!this.over) inbox.addShort(0, act);
     };
     const message = (data: Buffer, binary: boolean): void => {
-      const steps = (): Steps => direction.take(data, (passed) => this.pass(name, (to) => to.send(passed, binary)));
+      const pass = (passed: Buffer): void => {
+        inbox.passing();
+        this.pass(name, (to) => to.send(passed, binary));
+      };
+      const steps = (): Steps => direction.take(data, pass);
       if (this.over) return;
       if (direction.isShort(data)) inbox.addShort(data.length, () => steps().next());
       else inbox.add(data.length, steps);
@@ -127,7 +131,7 @@ export class WebSocketRelay {
       pong: (data) => soon(() => this.control(name, direction, data, (to) => to.pong(data))),
       closeFrame: (code, reason) => soon(() => this.closeFrame(name, direction, code, reason)),
       invalid: (code, detail) => soon(() => this.invalid(name, direction, code, detail)),
-      tooMuch: () => this.refuse(new ProxyError("busy", "unfinished messages fill the memory")),
+      tooMuch: (what) => this.tooMuch(new ProxyError("busy", `${what} fill the memory`)),
       ended: () => soon(() => this.ended(name, direction)),
       active: () => {
         this.active = this.options.wheel.now;
@@ -237,15 +241,15 @@ export class WebSocketRelay {
   expire(): void {
     const { wheel, idle, total } = this.options;
     this.deadline.at = wheel.now + CHECK;
-    const late = wheel.now - this.began > total;
-    if (this.over) return late ? this.hurry() : undefined;
+    const late = wheel.now - this.began > total ? new ProxyError("tunnel-limit", TOO_LONG) : null;
+    if (this.over) return late === null ? undefined : this.hurry(late);
     // What leaves is no silence either, however slowly it is read.
     const moved = [this.client.moved(), this.origin.moved()];
     if (moved.includes(true)) this.active = wheel.now;
     // Who waits for us is not silent.
     if (this.inboxes.client.busy || this.inboxes.origin.busy) this.active = wheel.now;
     const silent = wheel.now - this.active;
-    if (late) return this.refuse(new ProxyError("tunnel-limit", TOO_LONG));
+    if (late !== null) return this.refuse(late);
     if (silent > idle) return this.refuse(new ProxyError("tunnel-limit", "idle for longer than the limit"), 1001);
     if (this.sent.isComplete !== this.received.isComplete) this.awaitAnswer(silent);
   }
@@ -264,11 +268,16 @@ export class WebSocketRelay {
   }
 
   /** It ended in order, and is read too slowly. */
-  private hurry(): void {
+  private hurry(error: ProxyError): void {
     if (this.end?.reason !== null) return;
-    this.end = { reason: "tunnel-limit", detail: TOO_LONG };
+    this.end = { reason: error.reason, detail: error.message };
     this.client.destroy();
     this.origin.destroy();
+    this.settle();
+  }
+  private tooMuch(error: ProxyError): void {
+    if (this.over) this.hurry(error);
+    else this.refuse(error);
   }
 
   /** The house shuts down: both ends are told. */
