@@ -165,11 +165,12 @@ export class Peer implements Holder {
     const piece = reader === null ? null : this.queue.next(missingIn(reader));
     if (piece === null || reader === null) return this.rested();
     this.busy = true;
-    reader.write(piece, () => {
+    reader.write(piece, (error) => {
       this.busy = false;
       this.weigh();
       this.cleanUp();
-      this.pump();
+      // What the error means is said by its event.
+      if (!error) this.pump();
     });
   }
 
@@ -196,6 +197,7 @@ export class Peer implements Holder {
 
   /** Everything that came was read. */
   private rested(): void {
+    this.cleanUp();
     if (this.eof && !this.told) {
       this.told = true;
       this.events.ended();
@@ -211,6 +213,7 @@ export class Peer implements Holder {
     this.deaf = true;
     this.queue.clear();
     this.weigh();
+    this.cleanUp();
     if (this.stopped && !this.socket.destroyed) {
       this.stopped = false;
       this.socket.resume();
@@ -232,9 +235,9 @@ export class Peer implements Holder {
     this.events.gone();
   }
 
-  /** zlib's streams must not be closed under a reader that waits for them. */
+  /** zlib's streams must not be closed under a reader that waits for them, nor lose their context before all is read. */
   private cleanUp(): void {
-    if (this.closed && !this.busy) this.frames.compression?.cleanup();
+    if (this.closed && !this.busy && !this.ready) this.frames.compression?.cleanup();
   }
 
   get isHeld(): boolean {

@@ -1,6 +1,7 @@
 // The ends of a WebSocket that take time: answers that never come, readers that are slow, connections that are gone.
 import { randomBytes } from "node:crypto";
 import { setTimeout as wait } from "node:timers/promises";
+import zlib from "node:zlib";
 import { afterEach, describe, expect, test } from "vitest";
 import {
   BINARY,
@@ -9,6 +10,7 @@ import {
   closePayload,
   frame,
   masked,
+  PING,
   type ReadFrame,
   TEXT,
 } from "../../support/web-socket.ts";
@@ -142,4 +144,30 @@ describe("a large message, and a close", () => {
       await expect.poll(() => started.open.size, { timeout: 10_000 }).toBe(0);
     }
   }, 40_000);
+});
+
+test("what had come before a reset is read with the context that it was compressed in", async () => {
+  const terms = { serverNoContextTakeover: false, clientNoContextTakeover: false };
+  const deflate = { ...terms, serverWindowBits: 15, clientWindowBits: 15 };
+  const compressor = zlib.createDeflateRaw();
+  const words = randomBytes(3_000).toString("base64");
+  const frames: Buffer[] = [];
+  for (let i = 0; i < 600; i++) {
+    compressor.write(words + i);
+    await new Promise<void>((done) => compressor.flush(zlib.constants.Z_SYNC_FLUSH, done));
+    frames.push(frame(TEXT, (compressor.read() as Buffer).subarray(0, -4), { rsv: 4 }));
+  }
+  // The client's way is full after the first one: the others wait.
+  const originRest = Buffer.concat([frame(BINARY, randomBytes(12_000_000)), ...frames]);
+  const { client, origin, record } = await rig({ deflate, originRest }, { client: false, origin: true });
+  await wait(500);
+  origin.socket.resetAndDestroy();
+  // Who writes to it learns of the reset.
+  for (let i = 0; i < 2; i++) {
+    client.socket.write(masked(PING));
+    await wait(100);
+  }
+  client.read();
+  const end = await record();
+  expect(end).toMatchObject({ reason: "origin-incomplete", received: { messages: 601, complete: false } });
 });
