@@ -30,6 +30,7 @@ const EXTENSION = new RegExp(
   `[\\t ]*(${TOKEN})((?:[\\t ]*;[\\t ]*${TOKEN}(?:[\\t ]*=[\\t ]*(?:${TOKEN}|"${TOKEN}"))?)*)[\\t ]*(?:,|$)`,
   "y",
 );
+const EMPTY = /[\t ]*(?:,|$)/y;
 const PARAMETER = new RegExp(`;[\\t ]*(${TOKEN})(?:[\\t ]*=[\\t ]*"?(${TOKEN})"?)?`, "g");
 
 /** The protocols of an Upgrade field, lower case (RFC 9110 section 7.8). */
@@ -52,14 +53,19 @@ export function webSocketKey(fields: Fields): string | null {
   return keys.length === 1 && key !== undefined && /^[A-Za-z0-9+/]{22}==$/.test(key) ? key : null;
 }
 
-/** The elements of a Sec-WebSocket-Extensions field, or null when it is malformed. */
+/** The elements of a Sec-WebSocket-Extensions field, but the empty ones (RFC 9110 section 5.6.1), or null when it is malformed. */
 export function extensionsOf(values: readonly string[]): Extension[] | null {
   const found: Extension[] = [];
   const text = values.join(",");
-  for (let at = 0; at < text.length; at = EXTENSION.lastIndex) {
-    EXTENSION.lastIndex = at;
+  for (let at = 0; at < text.length; ) {
+    EMPTY.lastIndex = EXTENSION.lastIndex = at;
+    if (EMPTY.test(text)) {
+      at = EMPTY.lastIndex;
+      continue;
+    }
     const match = EXTENSION.exec(text);
     if (match === null) return null;
+    at = EXTENSION.lastIndex;
     const parameters = [...(match[2] as string).matchAll(PARAMETER)].map(
       ([, name, value]) => [(name as string).toLowerCase(), value ?? true] as const,
     );

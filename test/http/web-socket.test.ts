@@ -45,6 +45,14 @@ describe("the list of extensions", () => {
       ],
     ],
     ["", []],
+    [" , ,\t", []],
+    [
+      ", a,, b ,",
+      [
+        { name: "a", parameters: [] },
+        { name: "b", parameters: [] },
+      ],
+    ],
   ])("%j", (text, extensions) => {
     expect(extensionsOf([text])).toEqual(extensions);
   });
@@ -59,6 +67,8 @@ describe("the list of extensions", () => {
   test("is read in linear time", () => {
     const text = `a${" ;b=1".repeat(6_000)}${" ".repeat(4_000)}!@`;
     expect(cpuTime(() => extensionsOf([text]))).toBeLessThan(600);
+    const empty = `${" ,".repeat(10_000)}${" ".repeat(20_000)}!@`;
+    expect(cpuTime(() => extensionsOf([empty]))).toBeLessThan(600);
   });
 });
 

@@ -6,6 +6,7 @@ import type { Duplex } from "node:stream";
 import type { BodyRecord } from "../../audit/record.ts";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { Reason } from "../../shared/errors.ts";
+import { unsentOf } from "../../shared/unsent.ts";
 import { borrowReads } from "./borrowed-reads.ts";
 import { breakOff, endedInOrder, isPlainTcp } from "./ending.ts";
 import type { Deadline, TimerWheel } from "./timers.ts";
@@ -269,12 +270,6 @@ export class BlindRelay {
     else if (!socket.writableEnded) socket.end();
     if (!socket.destroyed) closeSoon(this.options.wheel, socket);
   }
-}
-
-/** What the system has not taken yet; of the piece that it takes at the moment that part too, where the system says how much. */
-function unsentOf(socket: Duplex): number {
-  const handle = (socket as { readonly _handle?: { readonly writeQueueSize?: number } | null })._handle;
-  return socket.writableLength + (handle?.writeQueueSize ?? 0);
 }
 
 /** Whoever does not close by itself is closed in a while; nothing is kept of a socket that has closed. */

@@ -1,7 +1,7 @@
-// Messages are held until they are whole. What all connections of a house hold together is bounded here: when it is too much,
-// the one that holds most is given up.
+// Messages are held until they are whole, and until they are read. What all connections of a house hold together is bounded here:
+// when it is too much, the one that holds most is given up.
 
-/** Bytes of unfinished messages in a house. */
+/** Bytes of messages in a house that are unfinished, or wait for who does not read. */
 export const ASSEMBLY_LIMIT = 256 * 1024 * 1024;
 
 export interface Holder {

@@ -23,6 +23,7 @@ export class Direction {
   private readonly searched: number;
   private readonly digest: BodyDigest;
   private messages = 0;
+  private broken = false;
   /** What of a message is not digested yet. */
   private undigested: Buffer | null = null;
 
@@ -88,12 +89,16 @@ export class Direction {
   get isComplete(): boolean {
     return this.digest.complete;
   }
+  /** Not all of it reached the other end. */
+  cut(): void {
+    this.broken = true;
+  }
 
   /** Ends the digest, which has whole messages only. */
   record(): { readonly body: BodyRecord; readonly captured: RecordedBody | null } {
     while (this.digestPiece());
     const { bytes, sha256, complete, captured } = this.digest;
-    return { body: { bytes, sha256, complete, messages: this.messages }, captured };
+    return { body: { bytes, sha256, complete: complete && !this.broken, messages: this.messages }, captured };
   }
 }
 

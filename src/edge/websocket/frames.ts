@@ -6,10 +6,12 @@ import type { DeflateTerms } from "../../http/web-socket.ts";
 
 type Sent = (error?: Error) => void;
 
-/** What the library keeps of messages that are not whole. Not documented: `framesOf` fails when it is not there. */
+/** What the library keeps of messages that are not whole. Not documented: `tried` fails when it is not there. */
 interface Kept {
   readonly _bufferedBytes: number;
   readonly _messageLength: number;
+  readonly _payloadLength: number;
+  readonly _state: unknown;
 }
 
 /** Reads frames. Emits `message` (data, binary), `ping`, `pong` (data), `conclude` (code, reason), `error`. */
@@ -17,6 +19,13 @@ export type FrameReader = Writable & Kept;
 
 /** Bytes that the reader holds: of a frame that is not whole, and of the fragments before it, inflated. */
 export const heldBy = (reader: FrameReader): number => reader._bufferedBytes + reader._messageLength;
+
+/** The state of a reader that has read the header of a frame. */
+let inFrame: unknown;
+
+/** Bytes without which the reader can do nothing: what is missing of a frame whose header it has read, or just one. */
+export const missingIn = (reader: FrameReader): number =>
+  reader._state === inFrame ? reader._payloadLength - reader._bufferedBytes : 1;
 
 /** Writes frames, in order, also while it compresses. */
 export interface FrameWriter {
@@ -48,8 +57,18 @@ interface Library {
 let library: Library | null = null;
 /** Loaded for the first WebSocket, so that a start does not wait for it. */
 function loaded(): Library {
-  library ??= createRequire(import.meta.url)("ws") as unknown as Library;
+  library ??= tried(createRequire(import.meta.url)("ws") as unknown as Library);
   return library;
+}
+
+/** Sees that the library says what it holds, and learns what its readers call the state between a header and its data. */
+function tried(found: Library): Library {
+  const reader = new found.Receiver({ isServer: false, extensions: {}, maxPayload: 5, maxFragments: 1 });
+  reader.write(Buffer.of(0x82, 5, 0));
+  inFrame = reader._state;
+  if (heldBy(reader) !== 1 || missingIn(reader) !== 4)
+    throw new Error("the WebSocket library does not say what it holds");
+  return found;
 }
 
 /** Pieces of one message: each costs an object until the message is whole. */
@@ -72,7 +91,6 @@ export function framesOf(socket: Duplex, server: boolean, terms: DeflateTerms | 
   const extensions = compression === null ? {} : { "permessage-deflate": compression };
   const window = terms === null ? 0 : server ? terms.serverWindowBits : terms.clientWindowBits;
   const reader = new Receiver({ isServer: server, extensions, maxPayload, maxFragments: MAX_FRAGMENTS });
-  if (heldBy(reader) !== 0) throw new Error("the WebSocket library does not say what it holds");
   return {
     reader,
     writer: new Sender(socket, extensions),

@@ -6,7 +6,7 @@ export type Steps = Iterator<void, void>;
 
 interface Item {
   /** Bytes that it holds. */
-  readonly bytes: number;
+  bytes: number;
   /** Deals with it, or begins to: what is returned goes on with it. */
   begin(): Steps | null;
 }
@@ -82,6 +82,15 @@ export class Inbox implements Work {
     if (this.items.shift() !== undefined) this.bytes -= item.bytes;
     if (this.busy) this.events.holds(this.bytes);
     return this.items.length > 0 || this.rest();
+  }
+
+  /** What is dealt with right now goes on, and counts elsewhere. */
+  passing(): void {
+    const [item] = this.items;
+    if (item === undefined || item.bytes === 0) return;
+    this.bytes -= item.bytes;
+    item.bytes = 0;
+    if (this.busy) this.events.holds(this.bytes);
   }
 
   /** Forgets everything that was not dealt with. */

@@ -10,6 +10,7 @@ import type { KnownSecrets } from "../../shared/known-secrets.ts";
 import { upgradedRecord } from "../../stages/upgrade-record.ts";
 import type { Assembly } from "./assembly.ts";
 import { type RelayEnd, WebSocketRelay, type Wheel } from "./relay.ts";
+import { TIMES, type Times } from "./times.ts";
 
 export interface WebSocketServices {
   readonly wheel: Wheel;
@@ -19,6 +20,7 @@ export interface WebSocketServices {
   readonly secrets: KnownSecrets;
   readonly assembly: Assembly;
   readonly turns: Turns;
+  readonly times?: Times;
 }
 
 /** A WebSocket may be silent for long: it ends after this many times the idle limit. */
@@ -32,7 +34,7 @@ export function joinWebSocket(
   client: RawConnection,
   origin: RawConnection,
 ): void {
-  const { clock, sink, open, wheel, assembly, turns } = services;
+  const { clock, sink, open, wheel, assembly, turns, times = TIMES } = services;
   const at = clock.now();
   const began = clock.tick();
   const id = newId(at);
@@ -52,7 +54,7 @@ export function joinWebSocket(
     sink.append(upgradedRecord(x, facts, services.secrets));
   };
   const relay: WebSocketRelay = new WebSocketRelay({
-    ...{ wheel, assembly, turns, exchange: x, agreement, client, origin, id, done },
+    ...{ wheel, assembly, turns, times, exchange: x, agreement, client, origin, id, done },
     idle: limits.idle * IDLE_FACTOR,
     total: limits.total,
     gone: () => open.delete(relay),

@@ -2,8 +2,11 @@
 import type { Duplex } from "node:stream";
 import type { RawConnection } from "../../exchange/sides.ts";
 import type { DeflateTerms } from "../../http/web-socket.ts";
+import { unsentOf } from "../../shared/unsent.ts";
 import type { Assembly, Holder } from "./assembly.ts";
-import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy } from "./frames.ts";
+import { closeCodeOf, type FrameReader, type Frames, framesOf, heldBy, missingIn } from "./frames.ts";
+import { Pieces } from "./pieces.ts";
+import type { Times } from "./times.ts";
 
 /** What a peer tells its relay. */
 export interface PeerEvents {
@@ -16,12 +19,14 @@ export interface PeerEvents {
   invalid(code: number, detail: string): void;
   /** The connection takes no more from us and gives no more: `whole`: everything that had come was read. */
   ended(): void;
-  /** All connections together hold too much, and this one most; nothing else comes. */
-  tooMuch(): void;
+  /** All connections together hold too much, and this one most: of what comes, or of what it does not read. */
+  tooMuch(what: string): void;
   /** Bytes came. */
   active(): void;
   /** What is written to this peer has left. */
   drained(): void;
+  /** No message is on its way to this peer any more, after `end`. */
+  flushed(): void;
   /** The connection is gone for good. */
   gone(): void;
 }
@@ -34,6 +39,7 @@ export interface PeerOptions {
   /** Bytes of a message, at least 1. */
   readonly maxPayload: number;
   readonly assembly: Assembly;
+  readonly times: Times;
   readonly events: PeerEvents;
 }
 
@@ -41,9 +47,6 @@ export interface PeerOptions {
 const HIGH = 65_536;
 const SMALLEST_PIECE = 4_096;
 const LARGEST_PIECE = 65_536;
-/** How long a connection that we ended may take to close, and to take what was written to it before, in milliseconds. */
-const LINGER = 2_000;
-const LINGER_UNSENT = 30_000;
 
 export class Peer implements Holder {
   private readonly socket: Duplex;
@@ -53,13 +56,15 @@ export class Peer implements Holder {
   /** null: nothing is read any more. */
   private reader: FrameReader | null;
   private readonly assembly: Assembly;
+  /** What this end does not read, beside what it does not finish: other bytes, and given up in another way. */
+  private readonly backlog = { held: 0, giveUp: (): void => this.giveUpUnread() };
+  private readonly times: Times;
   /** Bytes of messages that are not whole, and of those that wait for their turn. */
   held = 0;
   private kept = 0;
   private readonly masked: boolean;
-  /** Bytes that the reader gets at once: small, so that it cannot give out much more than the other end takes. */
-  private readonly piece: number;
-  private queue: Buffer[] = [];
+  /** What the reader gets at once is small, so that it cannot give out much more than the other end takes. */
+  private readonly queue: Pieces;
   /** The reader works on a piece. */
   private busy = false;
   /** The other end is full. */
@@ -71,6 +76,12 @@ export class Peer implements Holder {
   private eof = false;
   private told = false;
   private flying = 0;
+  /** Messages among what flies. */
+  private sending = 0;
+  /** A message could not be written. */
+  private failed = false;
+  /** Bytes that waited when it was looked at last. */
+  private left = 0;
   private closing = false;
   private ending = false;
   private closed = false;
@@ -83,11 +94,12 @@ export class Peer implements Holder {
     this.socket = raw.socket;
     this.events = events;
     this.masked = !client;
-    this.piece = Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.ceil(options.maxPayload / 4_096)));
+    this.queue = new Pieces(Math.min(LARGEST_PIECE, Math.max(SMALLEST_PIECE, Math.ceil(options.maxPayload / 4_096))));
     const { reader, ...frames } = framesOf(raw.socket, client, options.deflate, options.maxPayload);
     this.reader = reader;
     this.frames = frames;
     this.assembly = options.assembly;
+    this.times = options.times;
     this.listen(reader);
   }
 
@@ -96,7 +108,13 @@ export class Peer implements Holder {
     const heard = (act: () => void): void => {
       if (!this.deaf) act();
     };
-    reader.on("message", (data: Buffer, binary: boolean) => heard(() => events.message(data, binary)));
+    reader.on("message", (data: Buffer, binary: boolean) =>
+      heard(() => {
+        // It is whole now, and must not count twice when it goes on.
+        this.weigh();
+        events.message(data, binary);
+      }),
+    );
     reader.on("ping", (data: Buffer) => heard(() => events.ping(data)));
     reader.on("pong", (data: Buffer) => heard(() => events.pong(data)));
     reader.on("conclude", (code: number, reason: Buffer) =>
@@ -130,24 +148,29 @@ export class Peer implements Holder {
   private take(chunk: Uint8Array): boolean {
     if (this.deaf) return true;
     this.events.active();
-    // A copy of its own: the reader keeps it and unmasks in place.
-    for (let at = 0; at < chunk.length; at += this.piece)
-      this.queue.push(Buffer.from(chunk.subarray(at, at + this.piece)));
+    this.queue.add(chunk);
     this.pump();
-    this.stopped = this.queue.length > 0 && !this.deaf;
+    this.stopped = this.ready && !this.deaf;
     return !this.stopped;
+  }
+
+  /** True: something came that the reader can do something with. */
+  private get ready(): boolean {
+    return this.reader !== null && this.queue.has(missingIn(this.reader));
   }
 
   private pump(): void {
     if (this.busy || this.waiting) return;
-    const piece = this.queue.shift();
-    if (piece === undefined || this.reader === null) return this.rested();
+    const { reader } = this;
+    const piece = reader === null ? null : this.queue.next(missingIn(reader));
+    if (piece === null || reader === null) return this.rested();
     this.busy = true;
-    this.reader.write(piece, () => {
+    reader.write(piece, (error) => {
       this.busy = false;
       this.weigh();
       this.cleanUp();
-      this.pump();
+      // What the error means is said by its event.
+      if (!error) this.pump();
     });
   }
 
@@ -169,11 +192,12 @@ export class Peer implements Holder {
 
   giveUp(): void {
     this.ignore();
-    this.events.tooMuch();
+    this.events.tooMuch("unfinished messages");
   }
 
   /** Everything that came was read. */
   private rested(): void {
+    this.cleanUp();
     if (this.eof && !this.told) {
       this.told = true;
       this.events.ended();
@@ -187,8 +211,9 @@ export class Peer implements Holder {
   ignore(): void {
     if (this.deaf) return;
     this.deaf = true;
-    this.queue = [];
+    this.queue.clear();
     this.weigh();
+    this.cleanUp();
     if (this.stopped && !this.socket.destroyed) {
       this.stopped = false;
       this.socket.resume();
@@ -197,7 +222,7 @@ export class Peer implements Holder {
 
   private finished(): void {
     this.eof = true;
-    if (!this.busy && this.queue.length === 0) this.rested();
+    if (!this.busy && !this.ready) this.rested();
   }
 
   private gone(): void {
@@ -205,15 +230,19 @@ export class Peer implements Holder {
     this.closed = true;
     clearTimeout(this.linger);
     this.cleanUp();
+    this.weighUnread();
     this.finished();
     this.events.gone();
   }
 
-  /** zlib's streams must not be closed under a reader that waits for them. */
+  /** zlib's streams must not be closed under a reader that waits for them, nor lose their context before all is read. */
   private cleanUp(): void {
-    if (this.closed && !this.busy) this.frames.compression?.cleanup();
+    if (this.closed && !this.busy && !this.ready) this.frames.compression?.cleanup();
   }
 
+  get isHeld(): boolean {
+    return this.waiting;
+  }
   /** Stops giving out messages, because the other end is full. */
   hold(): void {
     this.waiting = true;
@@ -238,9 +267,15 @@ export class Peer implements Holder {
   }
 
   send(data: Buffer, binary: boolean): void {
-    if (this.mute) return;
-    const compress = this.frames.compresses;
-    this.frames.writer.send(data, { binary, compress, fin: true, mask: this.masked }, this.counted(data.length));
+    if (this.mute) {
+      this.failed = true;
+      return;
+    }
+    const options = { binary, compress: this.frames.compresses, fin: true, mask: this.masked };
+    this.sending++;
+    this.frames.writer.send(data, options, this.counted(data.length, true));
+    // Not before it is written: whoever is given up gets a close frame.
+    this.weighUnread();
   }
   ping(data: Buffer): void {
     if (!this.mute) this.frames.writer.ping(data, this.masked, this.counted(data.length));
@@ -256,37 +291,90 @@ export class Peer implements Holder {
     this.closing = true;
   }
 
-  private counted(bytes: number): (error?: Error) => void {
+  /** True: a message is on its way to the operating system. */
+  get isSending(): boolean {
+    return this.sending > 0 && !this.socket.destroyed;
+  }
+  /** True: a message never got as far as the operating system. */
+  get lost(): boolean {
+    return this.failed || (this.sending > 0 && this.socket.destroyed);
+  }
+  /** Bytes that wait to be written. */
+  get unsent(): number {
+    return this.flying === 0 ? 0 : unsentOf(this.socket);
+  }
+  /** True: bytes have left, or come, since it was looked at last. */
+  moved(): boolean {
+    const { left } = this;
+    this.left = this.unsent;
+    return left !== this.left;
+  }
+
+  private counted(bytes: number, message = false): (error?: Error) => void {
     const weight = bytes + 64;
     this.flying += weight;
-    return () => {
+    return (error) => {
       const wasFull = this.full;
       this.flying -= weight;
+      this.weighUnread();
+      if (message) this.gotAway(error);
       if (wasFull && !this.full) this.events.drained();
       if (this.ending && this.flying === 0) this.leave();
     };
   }
 
-  /** Ends the connection once everything that was written has left; whoever does not close is closed soon. */
-  end(): void {
+  private gotAway(error: Error | undefined): void {
+    this.sending--;
+    // A write that the end of the connection cut off is not always called an error.
+    if (error || this.socket.destroyed) this.failed = true;
+    if (this.ending && this.sending === 0) this.events.flushed();
+  }
+
+  /** Says what waits to be written now, where it is more than usual. */
+  private weighUnread(): void {
+    const held = this.full && !this.socket.destroyed ? this.flying : 0;
+    const by = held - this.backlog.held;
+    if (by === 0) return;
+    this.backlog.held = held;
+    this.assembly.changed(this.backlog, by);
+  }
+
+  /** What was written is what is too much: it cannot be waited for. */
+  private giveUpUnread(): void {
+    this.destroy();
+    this.events.tooMuch("messages that are not read");
+  }
+
+  /**
+   * Ends the connection once everything that was written has left; whoever does not close is closed soon. `patient`: who goes on
+   * reading has all the time.
+   */
+  end(patient: boolean): void {
     this.ignore();
     if (this.ending || this.socket.destroyed) return;
     this.ending = true;
-    if (this.flying === 0) this.leave();
-    else this.closeIn(LINGER_UNSENT);
+    if (this.flying === 0) return this.leave();
+    this.moved();
+    this.closeIn(this.times.unread, patient);
   }
 
   private leave(): void {
     this.socket.end();
-    this.closeIn(LINGER);
+    this.closeIn(this.times.linger);
   }
 
-  private closeIn(milliseconds: number): void {
+  private closeIn(milliseconds: number, patient = false): void {
     clearTimeout(this.linger);
-    if (!this.closed) this.linger = setTimeout(() => this.socket.destroy(), milliseconds).unref();
+    if (this.closed) return;
+    const late = (): void => {
+      if (patient && this.moved()) this.closeIn(milliseconds, true);
+      else this.socket.destroy();
+    };
+    this.linger = setTimeout(late, milliseconds).unref();
   }
 
   destroy(): void {
     this.socket.destroy();
+    this.weighUnread();
   }
 }

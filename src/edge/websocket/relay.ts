@@ -9,6 +9,7 @@ import type { Assembly } from "./assembly.ts";
 import { Direction } from "./direction.ts";
 import { Inbox, type Steps } from "./inbox.ts";
 import { Peer, type PeerEvents } from "./peer.ts";
+import type { Times } from "./times.ts";
 
 /** The part of the house's timer wheel that is needed here. Milliseconds. */
 export interface Wheel {
@@ -39,6 +40,7 @@ export interface RelayOptions {
   /** Milliseconds. */
   readonly idle: number;
   readonly total: number;
+  readonly times: Times;
   /** Once: nothing passes any more. */
   done(end: RelayEnd): void;
   /** Once, later: both connections are gone. */
@@ -46,8 +48,7 @@ export interface RelayOptions {
 }
 
 const CHECK = 1_000;
-/** How long the second close frame may take after the first, in milliseconds of silence. */
-const CLOSE_WAIT = 10_000;
+const TOO_LONG = "longer than the rule's total time";
 
 type Name = "client" | "origin";
 
@@ -62,7 +63,11 @@ export class WebSocketRelay {
   private readonly began: number;
   private readonly notes: string[] = [];
   private active: number;
+  /** Since when one side owes the answer to the close frame of the other. */
+  private owed = 0;
   private over = false;
+  /** How it ended, until that is told. */
+  private end: Pick<RelayEnd, "reason" | "detail"> | null = null;
 
   constructor(options: RelayOptions) {
     const { exchange, wheel } = options;
@@ -88,6 +93,7 @@ export class WebSocketRelay {
       raw: options[name],
       client: name === "client",
       deflate: options.agreement.deflate,
+      times: options.times,
       maxPayload: Math.max(1, direction.limit),
       assembly: options.assembly,
       events: this.eventsOf(name, direction),
@@ -110,7 +116,11 @@ export class WebSocketRelay {
       if (!this.over) inbox.addShort(0, act);
     };
     const message = (data: Buffer, binary: boolean): void => {
-      const steps = (): Steps => direction.take(data, (passed) => this.pass(name, (to) => to.send(passed, binary)));
+      const pass = (passed: Buffer): void => {
+        inbox.passing();
+        this.pass(name, (to) => to.send(passed, binary));
+      };
+      const steps = (): Steps => direction.take(data, pass);
       if (this.over) return;
       if (direction.isShort(data)) inbox.addShort(data.length, () => steps().next());
       else inbox.add(data.length, steps);
@@ -121,13 +131,19 @@ export class WebSocketRelay {
       pong: (data) => soon(() => this.control(name, direction, data, (to) => to.pong(data))),
       closeFrame: (code, reason) => soon(() => this.closeFrame(name, direction, code, reason)),
       invalid: (code, detail) => soon(() => this.invalid(name, direction, code, detail)),
-      tooMuch: () => this.refuse(new ProxyError("busy", "unfinished messages fill the memory")),
+      tooMuch: (what) => this.tooMuch(new ProxyError("busy", `${what} fill the memory`)),
       ended: () => soon(() => this.ended(name, direction)),
       active: () => {
         this.active = this.options.wheel.now;
       },
+      flushed: () => this.settle(),
       drained: () => this.letGoOn(this.nameOfOther(name)),
       gone: () => {
+        // It had said its last word; now it does not even wait for the answer.
+        soon(() => {
+          if (direction.isComplete) this.ended(name, direction);
+        });
+        this.settle();
         if (this.client.isClosed && this.origin.isClosed) this.options.gone();
       },
     };
@@ -163,6 +179,7 @@ export class WebSocketRelay {
     direction.control(reason);
     this.notes.push(`close:${name}:${code}`);
     direction.complete();
+    this.owed = this.options.wheel.now;
     this.other(name).close(code, reason);
     if (this.sent.isComplete && this.received.isComplete) this.finish(null, null);
   }
@@ -202,27 +219,65 @@ export class WebSocketRelay {
   private finish(reason: Reason | null, detail: string | null): void {
     if (this.over) return;
     this.over = true;
-    this.deadline.stop();
+    this.end = { reason, detail };
     this.inboxes.client.clear();
     this.inboxes.origin.clear();
-    this.client.end();
-    this.origin.end();
-    const { sent, received, notes } = this;
-    this.options.done({ sent, received, reason, detail, notes });
+    this.client.end(reason === null && this.received.isComplete);
+    this.origin.end(reason === null && this.sent.isComplete);
+    this.settle();
+  }
+
+  /** Tells how it ended, once it is known whether what was said completely has left completely. */
+  private settle(): void {
+    const { end, sent, received, notes, client, origin } = this;
+    if (end === null || (sent.isComplete && origin.isSending) || (received.isComplete && client.isSending)) return;
+    this.end = null;
+    this.deadline.stop();
+    if (origin.lost) sent.cut();
+    if (client.lost) received.cut();
+    this.options.done({ sent, received, ...end, notes });
   }
 
   expire(): void {
     const { wheel, idle, total } = this.options;
     this.deadline.at = wheel.now + CHECK;
+    const late = wheel.now - this.began > total ? new ProxyError("tunnel-limit", TOO_LONG) : null;
+    if (this.over) return late === null ? undefined : this.hurry(late);
+    // What leaves is no silence either, however slowly it is read.
+    const moved = [this.client.moved(), this.origin.moved()];
+    if (moved.includes(true)) this.active = wheel.now;
     // Who waits for us is not silent.
     if (this.inboxes.client.busy || this.inboxes.origin.busy) this.active = wheel.now;
     const silent = wheel.now - this.active;
-    if (wheel.now - this.began > total)
-      return this.refuse(new ProxyError("tunnel-limit", "longer than the rule's total time"));
+    if (late !== null) return this.refuse(late);
     if (silent > idle) return this.refuse(new ProxyError("tunnel-limit", "idle for longer than the limit"), 1001);
-    if (silent <= CLOSE_WAIT || this.sent.isComplete === this.received.isComplete) return;
-    this.notes.push(`close-unanswered:${this.sent.isComplete ? "origin" : "client"}`);
+    if (this.sent.isComplete !== this.received.isComplete) this.awaitAnswer(silent);
+  }
+
+  /** One side has said close. */
+  private awaitAnswer(silent: number): void {
+    const { wheel, times } = this.options;
+    const owing = this.sent.isComplete ? "origin" : "client";
+    const { isHeld, unsent } = this.of(owing);
+    // What is not read cannot answer, nor can who has not got the close frame yet.
+    if (isHeld || unsent > 0) this.owed = wheel.now;
+    const patience = unsent > 0 ? times.unread : times.answer;
+    if (silent <= patience && wheel.now - this.owed <= times.longestAnswer) return;
+    this.notes.push(`close-unanswered:${owing}`);
     this.finish(null, "one side did not answer the close frame of the other");
+  }
+
+  /** It ended in order, and is read too slowly. */
+  private hurry(error: ProxyError): void {
+    if (this.end?.reason !== null) return;
+    this.end = { reason: error.reason, detail: error.message };
+    this.client.destroy();
+    this.origin.destroy();
+    this.settle();
+  }
+  private tooMuch(error: ProxyError): void {
+    if (this.over) this.hurry(error);
+    else this.refuse(error);
   }
 
   /** The house shuts down: both ends are told. */
@@ -233,6 +288,7 @@ export class WebSocketRelay {
     this.drain();
     this.client.destroy();
     this.origin.destroy();
+    this.settle();
   }
 }
 

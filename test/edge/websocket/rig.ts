@@ -6,6 +6,7 @@ import type { AuditRecord } from "../../../src/audit/record.ts";
 import { TimerWheel } from "../../../src/edge/proxy/timers.ts";
 import { Assembly } from "../../../src/edge/websocket/assembly.ts";
 import { joinWebSocket } from "../../../src/edge/websocket/join.ts";
+import { TIMES, type Times } from "../../../src/edge/websocket/times.ts";
 import type { RawConnection } from "../../../src/exchange/sides.ts";
 import type { DeflateTerms } from "../../../src/http/web-socket.ts";
 import { LoopTurns } from "../../../src/roles/turns.ts";
@@ -25,6 +26,10 @@ export interface RigOptions extends Partial<Setup> {
   /** Shared with other rigs, as the connections of a house do. */
   readonly assembly?: Assembly;
   readonly originRest?: Buffer;
+  /** Bytes of the client that the relay gets at once, as when each is a record of TLS. */
+  readonly cut?: number;
+  /** Instead of those of a house. */
+  readonly times?: Partial<Times>;
 }
 
 /** The far end of one connection: the client or the origin as the test plays it. */
@@ -106,10 +111,11 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
       secrets: new KnownSecrets(),
       assembly: options.assembly ?? new Assembly(),
       turns: TURNS,
+      times: { ...TIMES, ...options.times },
     },
     x,
     agreement,
-    raw(clientNear, options.clientRest),
+    raw(clientNear, options.clientRest, options.cut),
     raw(originNear, options.originRest),
   );
   return {
@@ -126,14 +132,13 @@ export async function startRig(options: RigOptions = {}, reading = { client: tru
   };
 }
 
-function raw(socket: Socket, rest: Buffer = Buffer.alloc(0)): RawConnection {
+function raw(socket: Socket, rest: Buffer = Buffer.alloc(0), cut = Number.POSITIVE_INFINITY): RawConnection {
   const read = (take: (chunk: Uint8Array) => boolean): void => {
     socket.on("data", (chunk: Buffer) => {
       // Borrowed: whoever keeps it must have copied.
       const lent = Buffer.from(chunk);
-      const more = take(lent);
+      for (let at = 0; at < lent.length; at += cut) if (!take(lent.subarray(at, at + cut))) socket.pause();
       lent.fill(0x55);
-      if (!more) socket.pause();
     });
     socket.resume();
   };
