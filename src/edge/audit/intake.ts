@@ -10,7 +10,7 @@ import { journalFolder } from "./folder.ts";
 import { journalFile, journalNumbers } from "./journal-files.ts";
 import { readJournal } from "./journal-reader.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
-import { applyKeep } from "./prune.ts";
+import { applyKeep, NotPruned } from "./prune.ts";
 import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
 import { WordSweep } from "./word-sweep.ts";
@@ -47,6 +47,8 @@ export class Intake {
   #lastSwept = 0;
   /** Records were pruned since words were last looked for. */
   #pruned = false;
+  /** Why records could not be pruned the last time, which was told. */
+  #notPruned: string | null = null;
   #failed = false;
   #closing = false;
   #flushes: number[] = [];
@@ -218,9 +220,23 @@ export class Intake {
     this.#sweepWords(store, now);
     if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS) return;
     this.#lastKept = now;
-    const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
+    const removed = this.#prune(store, now);
     if (removed > 0) this.#pruned = true;
     if (removed >= 50_000) this.#lastKept = 0;
+  }
+
+  /** Returns how many records went. That none may go keeps nobody from writing: it is told once, and looked at again later. */
+  #prune(store: AuditStore, now: number): number {
+    try {
+      const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
+      this.#notPruned = null;
+      return removed;
+    } catch (error) {
+      if (!(error instanceof NotPruned)) throw error;
+      if (this.#notPruned !== error.message) this.#post({ type: "warning", message: error.message });
+      this.#notPruned = error.message;
+      return 0;
+    }
   }
 
   /** A step of the look for words without a record, where one is due. */
