@@ -408,6 +408,12 @@ describe("a log that was tampered with", () => {
     expect(code).not.toBe(0);
     expect(err).toMatch(wanted);
   });
+  test("records that were changed are not pruned", async () => {
+    const log = damaged("DELETE FROM records WHERE seq = 2");
+    const { code, out, err } = await auditIn(log, "prune", "--to-size", "1KiB");
+    expect([code, out]).toEqual([1, ""]);
+    expect(err).toMatch(/old records are not pruned, because the log was changed: record 2 is missing/);
+  });
   test("a folder that is a file, and a key that is none", async () => {
     const log = damaged("SELECT 1");
     writeFileSync(join(log, "audit.key"), "none");

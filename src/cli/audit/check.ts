@@ -6,7 +6,7 @@ import { type ChainPoint, headIsGenuine, type SignedHead } from "../../audit/has
 import { digestsOf } from "../../audit/row.ts";
 import { isMoment, sizeOf, sizeText } from "../../audit/units.ts";
 import { databaseFile, keyFile } from "../../edge/audit/folder.ts";
-import { countTo, lastBefore, lastBeyond, pruneTo } from "../../edge/audit/prune.ts";
+import { countTo, lastBefore, lastBeyond, NotPruned, pruneTo } from "../../edge/audit/prune.ts";
 import type { StoredRecord } from "../../edge/audit/reader.ts";
 import { publicKeyOf, publicKeyText, signingKey } from "../../edge/audit/signing-key.ts";
 import { newestHead, type Verification, verifyLog } from "../../edge/audit/verify.ts";
@@ -150,6 +150,8 @@ export const prune = (flags: PruneFlags): Promise<void> => {
         print(
           `${removed} records ${flags.dryRun === true ? "would go" : "removed"}${removed > 0 ? ` (up to ${last})` : ""}`,
         );
+    } catch (error) {
+      throw error instanceof NotPruned ? new CommandError(error.message, EXIT.no) : error;
     } finally {
       db.close();
     }

@@ -10,7 +10,7 @@ import { journalFolder } from "./folder.ts";
 import { journalFile, journalNumbers } from "./journal-files.ts";
 import { readJournal } from "./journal-reader.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
-import { applyKeep } from "./prune.ts";
+import { applyKeep, NotPruned } from "./prune.ts";
 import { signingKey } from "./signing-key.ts";
 import { AuditStore } from "./store.ts";
 import { WordSweep } from "./word-sweep.ts";
@@ -35,6 +35,8 @@ export class Intake {
   #key: KeyObject | null = null;
   #file = 0;
   #offset = 0;
+  /** The journal that is next and was not there. */
+  #absent: number | null = null;
   /** How far the main thread says that it has written. */
   #liveFile: number;
   #liveEnd = 0;
@@ -45,6 +47,8 @@ export class Intake {
   #lastSwept = 0;
   /** Records were pruned since words were last looked for. */
   #pruned = false;
+  /** Why records could not be pruned the last time, which was told. */
+  #notPruned: string | null = null;
   #failed = false;
   #closing = false;
   #flushes: number[] = [];
@@ -137,20 +141,56 @@ export class Intake {
       return true;
     }
     if (live) return false;
-    // A journal that is gone was taken in, unless all of them are: then they were moved away and may come back.
-    if (read === null) statSync(journalFolder(this.#dir));
-    this.#finishFile();
+    if (read === null) this.#passAbsent();
+    else this.#finishFile();
     return true;
+  }
+
+  /**
+   * We delete a journal after it is noted as done: one that is next and not there was taken from us. It may come back (a folder that
+   * was moved, a look at the wrong moment), so that first this is a failure; if it is still away after that, a record stands for it.
+   */
+  #passAbsent(): void {
+    // All of them are away, and may come back with their folder.
+    statSync(journalFolder(this.#dir));
+    const first = this.#file;
+    const next = journalNumbers(this.#dir).find((n) => n >= first) ?? this.#liveFile;
+    if (next === first) return; // it is there again
+    // Where a new database begins.
+    if (first === 0) this.#goOn(next);
+    else if (this.#absent !== first) {
+      this.#absent = first;
+      throw new Error(`journal ${first} is not there, and was not read to its end`);
+    } else this.#noteLost(first, next);
+  }
+
+  /** A record in the place of those in the journals from number `first` on, before `next`. */
+  #noteLost(first: number, next: number): void {
+    const store = this.#store as AuditStore;
+    const which = next - first === 1 ? `journal ${first} is` : `journals ${first} to ${next - 1} are`;
+    const from = this.#offset === 0 ? "" : ` from byte ${this.#offset} on`;
+    const message = `${which} gone${from}: what was there was never read`;
+    const line = Buffer.from(`${rowText(rowOf(standIn("journal-missing", message)))}\n`);
+    store.append(line, { file: next, offset: 0 });
+    this.#unsigned++;
+    this.#file = next;
+    this.#offset = 0;
+    this.#post({ type: "lost", file: next, message });
   }
 
   /** A journal that is read to its end (but for a torn tail) is noted as done, then deleted. */
   #finishFile(): void {
     const done = this.#file;
-    const next = journalNumbers(this.#dir).find((n) => n > done) ?? this.#liveFile;
-    this.#store?.settle({ file: next, offset: 0 });
-    this.#file = next;
-    this.#offset = 0;
+    this.#goOn(done + 1);
     this.#remove(done);
+  }
+
+  /** The journals before this one are done with. Said before they are deleted: who looks after them must not miss them. */
+  #goOn(file: number): void {
+    this.#store?.settle({ file, offset: 0 });
+    this.#file = file;
+    this.#offset = 0;
+    this.#post({ type: "taken", records: 0, file, offset: 0 });
   }
 
   #remove(number: number): void {
@@ -167,7 +207,8 @@ export class Intake {
       type: "warning",
       message: `a line of journal ${this.#file} is not a record (${text.length} characters)`,
     });
-    return rowText(rowOf(unreadable(text.length)));
+    const error = `a line of the journal could not be read (${text.length} characters)`;
+    return rowText(rowOf(standIn("journal-line-unreadable", error)));
   }
 
   #housekeeping(): void {
@@ -180,9 +221,23 @@ export class Intake {
     this.#sweepWords(store, now);
     if (Math.abs(now - this.#lastKept) < KEEP_EVERY_MS) return;
     this.#lastKept = now;
-    const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
+    const removed = this.#prune(store, now);
     if (removed > 0) this.#pruned = true;
     if (removed >= 50_000) this.#lastKept = 0;
+  }
+
+  /** Returns how many records went. That none may go keeps nobody from writing: it is told once, and looked at again later. */
+  #prune(store: AuditStore, now: number): number {
+    try {
+      const removed = applyKeep(store.db, this.#keep, now, this.#key as KeyObject, 50_000);
+      this.#notPruned = null;
+      return removed;
+    } catch (error) {
+      if (!(error instanceof NotPruned)) throw error;
+      if (this.#notPruned !== error.message) this.#post({ type: "warning", message: error.message });
+      this.#notPruned = error.message;
+      return 0;
+    }
   }
 
   /** A step of the look for words without a record, where one is due. */
@@ -233,8 +288,8 @@ export class Intake {
   }
 }
 
-/** Stands in the chain for a line that the disk or a hand has spoiled. */
-function unreadable(length: number): AuditRecord {
+/** Stands in the chain for what the disk or a hand has spoiled. */
+function standIn(note: string, error: string): AuditRecord {
   const now = Date.now();
   return {
     id: newId(now),
@@ -260,7 +315,7 @@ function unreadable(length: number): AuditRecord {
     originProtocol: null,
     sni: null,
     uninspected: false,
-    notes: ["journal-line-unreadable"],
-    error: `a line of the journal could not be read (${length} characters)`,
+    notes: [note],
+    error,
   };
 }

@@ -2,7 +2,8 @@
 import { ftruncateSync, writeSync } from "node:fs";
 import { journalFile, journalNumbers } from "./journal-files.ts";
 import { OpenJournal } from "./open-journal.ts";
-import { FileGone, refuseMoved } from "./place.ts";
+import { FileGone, identityAt, identityOfOpen, refuseMoved } from "./place.ts";
+import { WaitingJournals } from "./waiting-journals.ts";
 
 /** How far the journals are written: number of the file, bytes of it that hold whole records. */
 export interface JournalPosition {
@@ -16,6 +17,8 @@ const PROBE = Buffer.alloc(64 * 1024, "\n");
 export class JournalWriter {
   readonly #dir: string;
   readonly #rotateAt: number;
+  /** What the database may still need. */
+  readonly waiting = new WaitingJournals();
   #open: OpenJournal;
   /** Written to their end, and not known to be on the disk. */
   readonly #leaving = new Set<OpenJournal>();
@@ -30,19 +33,25 @@ export class JournalWriter {
   constructor(dir: string, rotateAt: number, after: number) {
     this.#dir = dir;
     this.#rotateAt = rotateAt;
-    this.#file = Math.max(after, 0, ...journalNumbers(dir)) + 1;
-    this.#open = new OpenJournal(journalFile(dir, this.#file));
+    const left = journalNumbers(dir);
+    this.#file = Math.max(after, 0, ...left) + 1;
+    for (const number of left) {
+      const identity = identityAt(journalFile(dir, number));
+      if (number >= after && identity !== null) this.waiting.add(number, journalFile(dir, number), identity);
+    }
+    this.#open = this.#begin(this.#file);
   }
 
   get position(): JournalPosition {
     return { file: this.#file, end: this.#end };
   }
 
-  /** Appends whole lines (UTF-8). After it returns they are with the operating system. */
-  write(lines: Uint8Array): void {
+  /** Appends whole lines (UTF-8) of so many records. After it returns they are with the operating system. */
+  write(lines: Uint8Array, records: number): void {
     if (this.#torn || this.#end >= this.#rotateAt) this.#next();
     this.#writeAt(lines);
     this.#end += lines.length;
+    this.waiting.wrote(records);
   }
 
   /** Throws while there is no room for 64 KiB more. After a file that was taken away a new one begins. */
@@ -52,7 +61,7 @@ export class JournalWriter {
     ftruncateSync(this.#open.fd, this.#end);
   }
 
-  /** Throws when the file is not where it was. */
+  /** Throws when the file that is written is not where it was. */
   checkPlace(): void {
     refuseMoved(journalFile(this.#dir, this.#file), this.#open.fd);
   }
@@ -91,7 +100,7 @@ export class JournalWriter {
 
   /** Goes on in a new file; the old one comes to the disk meanwhile. */
   #next(): void {
-    const next = new OpenJournal(journalFile(this.#dir, this.#file + 1));
+    const next = this.#begin(this.#file + 1);
     const old = this.#open;
     this.#leaving.add(old);
     old.sync((error) => {
@@ -103,6 +112,13 @@ export class JournalWriter {
     this.#file++;
     this.#end = 0;
     this.#torn = false;
+  }
+
+  #begin(number: number): OpenJournal {
+    const file = journalFile(this.#dir, number);
+    const open = new OpenJournal(file);
+    this.waiting.add(number, file, identityOfOpen(open.fd));
+    return open;
   }
 
   #writeAt(bytes: Uint8Array): void {

@@ -25,8 +25,10 @@ export type ToAuditor =
 export type FromAuditor =
   /** The database is open; it holds everything up to here. */
   | { readonly type: "ready"; readonly head: SignedHead | null; readonly file: number; readonly offset: number }
-  /** Everything up to here is in the database. */
+  /** Everything up to here is in the database: journals before `file` are deleted from now on. */
   | { readonly type: "taken"; readonly records: number; readonly file: number; readonly offset: number }
+  /** Journals before `file` are gone, and were not in the database; a record stands for what was in them. */
+  | { readonly type: "lost"; readonly file: number; readonly message: string }
   | { readonly type: "head"; readonly head: SignedHead }
   | { readonly type: "flushed"; readonly token: number }
   /** A record of the journal could not be read, or old records could not be pruned; the rest goes on. */

@@ -15,7 +15,11 @@ export class FileGone extends Error {
 
 const identityOf = ({ dev, ino }: Stats): string => `${dev} ${ino}`;
 
-function identityAt(file: string): string | null {
+/** What the open file is, whatever its name. */
+export const identityOfOpen = (fd: number): string => identityOf(fstatSync(fd));
+
+/** What the file of that name is; null: there is none. */
+export function identityAt(file: string): string | null {
   try {
     return identityOf(statSync(file));
   } catch (error) {
@@ -27,7 +31,7 @@ function identityAt(file: string): string | null {
 
 /** Throws FileGone when the open file `fd` is not the one of that name, and what `stat` throws. */
 export function refuseMoved(file: string, fd: number): void {
-  if (identityAt(file) !== identityOf(fstatSync(fd))) throw new FileGone(file);
+  if (identityAt(file) !== identityOfOpen(fd)) throw new FileGone(file);
 }
 
 /** Files that are there now and must stay. */

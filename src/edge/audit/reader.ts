@@ -56,8 +56,14 @@ export class AuditReader {
   readonly #damagedWords = new Set<number>();
   readonly #wordText: Statement<[number], string>;
 
-  /** Throws when there is no database, or one of another version. */
-  constructor(dir: string) {
+  /** Of the log in a folder; or of a connection that is open, and stays so. Throws when there is no database, or one of another version. */
+  constructor(from: string | Db) {
+    if (typeof from !== "string") {
+      this.db = from;
+      this.#wordText = wordTexts(from);
+      return;
+    }
+    const dir = from;
     const file = databaseFile(dir);
     if (!existsSync(file))
       throw new Error(`there is no audit log in ${dir} (start the proxy once, or name its folder with --data)`);
@@ -74,7 +80,7 @@ export class AuditReader {
         throw new Error("the audit database is older than this program: start the proxy once to upgrade it");
       this.db.pragma("cache_size = -65536");
       this.db.pragma("mmap_size = 1073741824");
-      this.#wordText = this.db.prepare<[number], string>("SELECT text FROM words WHERE id = ?").pluck();
+      this.#wordText = wordTexts(this.db);
     } catch (error) {
       this.db.close();
       throw explained(error, file);
@@ -296,6 +302,9 @@ export class AuditReader {
     return false;
   }
 }
+
+const wordTexts = (db: Db): Statement<[number], string> =>
+  db.prepare<[number], string>("SELECT text FROM words WHERE id = ?").pluck();
 
 const isEmpty = (db: Db): boolean => db.prepare("SELECT count(*) FROM sqlite_schema").pluck().get() === 0;
 

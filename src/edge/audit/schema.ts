@@ -22,6 +22,8 @@ CREATE TABLE heads (
 ) WITHOUT ROWID;
 `;
 
+export const OUR_TABLES: readonly string[] = ["meta", "words", "records", "blocks", "heads"];
+
 /** What to do where the permissions of files are the usual cause. */
 const ACCESS: Readonly<Record<string, string>> = {
   SQLITE_CANTOPEN: ": run it as the user that owns it",

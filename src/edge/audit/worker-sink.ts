@@ -6,11 +6,12 @@ import type { AuditSink } from "../../audit/sink.ts";
 import type { Clock } from "../../shared/clock.ts";
 import type { Log } from "../../shared/log.ts";
 import { AuditorThread } from "./auditor-thread.ts";
+import { beginJournals } from "./begin-journals.ts";
 import { databaseFile, lockFile, lockFolder } from "./folder.ts";
-import { JournalWriter } from "./journal-writer.ts";
+import type { JournalWriter } from "./journal-writer.ts";
 import type { AuditorData, FromAuditor, Keep, ToAuditor } from "./messages.ts";
 import { Place } from "./place.ts";
-import { AuditStore } from "./store.ts";
+import { SpareLines } from "./spare-lines.ts";
 
 export interface AuditSinkOptions {
   /** The data folder; made when missing. */
@@ -46,8 +47,6 @@ export interface HouseAuditSink extends AuditSink {
 type Released = (written: boolean) => void;
 
 const MIB = 1024 * 1024;
-/** Bytes that are kept in memory while the journal cannot be written. */
-const MAX_SPARE = 4 * MIB;
 const SYNC_MS = 100;
 const RETRY_MS = 1_000;
 /** How long, and of how many bytes, the auditor may not know: few wakings and few commits are cheap. */
@@ -61,10 +60,7 @@ const NOTIFY_BYTES = MIB;
 export async function openAuditSink(options: AuditSinkOptions): Promise<HouseAuditSink> {
   const unlock = lockFolder(options.dir);
   try {
-    const store = new AuditStore(options.dir);
-    const after = store.takenIn.file;
-    store.close();
-    const journal = new JournalWriter(options.dir, options.rotateAt ?? 4 * MIB, after);
+    const journal = beginJournals(options.dir, options.rotateAt ?? 4 * MIB);
     const place = new Place([lockFile(options.dir), databaseFile(options.dir)]);
     return new WorkerSink(options, unlock, journal, place);
   } catch (error) {
@@ -100,10 +96,7 @@ class WorkerSink implements HouseAuditSink {
   #notify: NodeJS.Timeout | null = null;
   #writeFault: string | null = null;
   #storeFault: string | null = null;
-  /** Lines that could not be written, to be written when it works again. */
-  #spare: Buffer[] = [];
-  #spareBytes = 0;
-  #spareCount = 0;
+  readonly #spare = new SpareLines();
   #dropped = 0;
   #warnedDropped = false;
 
@@ -197,10 +190,10 @@ class WorkerSink implements HouseAuditSink {
 
   async #close(): Promise<void> {
     this.#writeTurn();
-    if (this.#spareCount > 0) this.#retryWrite();
+    if (this.#spare.count > 0) this.#retryWrite();
     clearInterval(this.#syncTimer);
     if (this.#retryTimer !== null) clearTimeout(this.#retryTimer);
-    if (this.#spareCount > 0) this.#drop(this.#spareCount);
+    if (this.#spare.count > 0) this.#drop(this.#spare.count);
     this.#tell();
     await this.#thread.end(10_000);
     this.#journal.close();
@@ -240,7 +233,7 @@ class WorkerSink implements HouseAuditSink {
   #write(lines: Uint8Array, count: number): boolean {
     if (!this.#required && this.#unreadBytes > this.#backlog) return false;
     try {
-      this.#journal.write(lines);
+      this.#journal.write(lines, count);
     } catch (error) {
       this.#writeFailed(error as Error);
       return false;
@@ -294,6 +287,8 @@ class WorkerSink implements HouseAuditSink {
     try {
       this.#place.check();
       this.#journal.checkPlace();
+      // What the auditor is done with it may not be able to say before it has recovered.
+      if (this.#storeFault === null) this.#journal.waiting.check(true);
     } catch (error) {
       this.#writeFailed(error as Error);
     }
@@ -304,28 +299,24 @@ class WorkerSink implements HouseAuditSink {
     try {
       this.#place.check();
       this.#journal.probe();
+      this.#thread.send(this.#wrote()); // it misses only a journal that is written no more
+      this.#journal.waiting.check(false);
     } catch (error) {
       this.#writeFailed(error as Error);
       return;
     }
-    const count = this.#spareCount;
+    const { count } = this.#spare;
     this.#writeFault = null;
     if (count > 0) {
-      if (!this.#write(Buffer.concat(this.#spare), count)) return;
-      this.#spare = [];
-      this.#spareBytes = 0;
-      this.#spareCount = 0;
+      if (!this.#write(this.#spare.bytes, count)) return;
+      this.#spare.clear();
     }
     this.#warnedDropped = false;
     this.#options.log.warn({ dropped: this.#dropped, late: count }, "the audit log can be written again");
   }
 
   #keepSpare(lines: Uint8Array, count: number): void {
-    if (this.#writeFault !== null && this.#spareBytes + lines.length <= MAX_SPARE) {
-      this.#spare.push(Buffer.from(lines));
-      this.#spareBytes += lines.length;
-      this.#spareCount += count;
-    } else this.#drop(count);
+    if (this.#writeFault === null || !this.#spare.add(lines, count)) this.#drop(count);
   }
 
   #drop(count: number): void {
@@ -338,6 +329,7 @@ class WorkerSink implements HouseAuditSink {
   #receive(message: FromAuditor): void {
     const { log } = this.#options;
     if (message.type === "taken") this.#taken(message.records, message.file, message.offset);
+    else if (message.type === "lost") this.#lost(message.file, message.message);
     else if (message.type === "head") this.#head = message.head;
     else if (message.type === "ready") {
       this.#head = message.head;
@@ -352,7 +344,16 @@ class WorkerSink implements HouseAuditSink {
     else log.warn({ audit: message.message }, "a problem with the audit log");
   }
 
+  #lost(file: number, message: string): void {
+    const records = this.#journal.waiting.lost(file);
+    this.#options.log.error({ audit: message, records }, "audit records were lost");
+    this.#dropped += records;
+    this.#waitingRecords -= records;
+    this.#taken(0, file, 0);
+  }
+
   #taken(records: number, file: number, offset: number): void {
+    this.#journal.waiting.taken(file, records);
     if (file < this.#firstFile) return; // left from an earlier run: never counted here
     let first = 0;
     while (first < this.#unread.length) {

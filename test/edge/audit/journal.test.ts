@@ -56,8 +56,8 @@ test("the writer rotates, and starts a new file after those of an earlier run", 
   const dir = aFolder();
   mkdirSync(journalFolder(dir), { recursive: true });
   const writer = new JournalWriter(dir, 10, 0);
-  writer.write(Buffer.from("0123456789\n"));
-  writer.write(Buffer.from("next\n"));
+  writer.write(Buffer.from("0123456789\n"), 1);
+  writer.write(Buffer.from("next\n"), 1);
   expect(writer.position).toEqual({ file: 2, end: 5 });
   writer.probe();
   writer.close();
@@ -66,10 +66,10 @@ test("the writer rotates, and starts a new file after those of an earlier run", 
 });
 
 /** Runs the auditor's work here, over what an earlier process left. */
-async function takeIn(dir: string): Promise<FromAuditor[]> {
+async function takeIn(dir: string, liveFile: number): Promise<FromAuditor[]> {
   const said: FromAuditor[] = [];
   await new Promise<void>((resolve) => {
-    const intake = new Intake({ dir, keep: { age: null, size: null }, liveFile: 100 }, (m) => said.push(m), resolve);
+    const intake = new Intake({ dir, keep: { age: null, size: null }, liveFile }, (m) => said.push(m), resolve);
     intake.receive({ type: "close" });
   });
   return said;
@@ -80,12 +80,12 @@ test("what earlier runs left is taken in once: torn tails are dropped, a spoiled
   mkdirSync(journalFolder(dir), { recursive: true });
   const line = (path: string) => `${rowText(rowOf(aRecord({ path })))}\n`;
   writeFileSync(journalFile(dir, 3), `${line("/a")}${line("/b")}{"torn`);
-  writeFileSync(journalFile(dir, 7), `${line("/c")}spoiled\n\n${line("/d")}`);
-  writeFileSync(journalFile(dir, 9), "");
-  const said = await takeIn(dir);
+  writeFileSync(journalFile(dir, 4), `${line("/c")}spoiled\n\n${line("/d")}`);
+  writeFileSync(journalFile(dir, 5), "");
+  const said = await takeIn(dir, 6);
   expect(said.filter((m) => m.type === "warning")).toHaveLength(1);
   expect(readdirSync(journalFolder(dir))).toEqual([]);
-  await takeIn(dir);
+  await takeIn(dir, 6);
   const reader = new AuditReader(dir);
   const paths = [...reader.oldest({})].map((s) => s.record.path ?? s.record.notes[0]);
   reader.close();
@@ -99,7 +99,7 @@ test("a line that our writer would write in another way is the record that it sa
   const spaced = line("/spaced").replaceAll('","', '" , "');
   const infinite = line("/infinite").replace(/^\[\d+/, "[1e999");
   writeFileSync(journalFile(dir, 3), `${line("/a")}\n${spaced}\n${infinite}\n${line("/b")}\n`);
-  const said = await takeIn(dir);
+  const said = await takeIn(dir, 4);
   expect(said.filter((m) => m.type === "warning")).toHaveLength(1);
   const reader = new AuditReader(dir);
   onTestFinished(() => reader.close());
@@ -128,7 +128,7 @@ test("a head is signed all the same when the clock was set back", async () => {
   vi.spyOn(Date, "now").mockImplementation(() => now - 3_600_000);
   onTestFinished(() => void vi.restoreAllMocks());
   for (let i = 0; i < 40 && !has("head"); i++) {
-    writer.write(Buffer.from(`${rowText(rowOf(aRecord({ path: `/${i}` })))}\n`));
+    writer.write(Buffer.from(`${rowText(rowOf(aRecord({ path: `/${i}` })))}\n`), 1);
     intake.receive({ type: "wrote", ...writer.position });
     await wait(50);
   }

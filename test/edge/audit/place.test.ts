@@ -1,6 +1,7 @@
 // A data folder that is taken away while it is written: no write fails, and yet nobody would ever find the records.
 import { cpSync, mkdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import Database from "better-sqlite3";
 import { expect, test } from "vitest";
 import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { databaseFile, journalFolder, lockFile } from "../../../src/edge/audit/folder.ts";
@@ -89,6 +90,104 @@ test("journals that are away with their folder are not taken for read", async ()
   });
   await closed;
   expect(pathsIn(dir)).toEqual(["/waiting"]);
+});
+
+/** A log whose database is held by another while journals wait; the first of these that is not written any more is removed. */
+async function withLostJournal() {
+  const dir = aFolder();
+  const options = sinkOptions(dir, { rotateAt: 5_000 });
+  const sink = await openAuditSink(options);
+  expect(await appended(sink, "/before")).toBe(true);
+  await sink.flush();
+  const db = new Database(databaseFile(dir));
+  db.exec("BEGIN IMMEDIATE");
+  for (let i = 0; i < 60; i++) expect(await appended(sink, `/${i}`)).toBe(true);
+  rmSync(journalFile(dir, 2));
+  const letGo = () => db.close();
+  return { dir, sink, letGo, heard: options.heard };
+}
+
+const notesIn = (dir: string): string[] => {
+  const reader = new AuditReader(dir);
+  try {
+    return [...reader.oldest({})].flatMap(({ record }) => record.notes);
+  } finally {
+    reader.close();
+  }
+};
+
+test("a journal that is removed before it is read stops traffic, is counted, and leaves a record in its place", async () => {
+  const { dir, sink, letGo, heard } = await withLostJournal();
+  await until(() => sink.unavailable !== null);
+  expect(sink.unavailable).toMatch(/00000002.jsonl was moved, replaced or removed/);
+  letGo();
+  await until(() => sink.unavailable === null);
+  expect(await appended(sink, "/after")).toBe(true);
+  await sink.flush();
+  expect(sink.lag()).toBe(0);
+  const paths = pathsIn(dir);
+  // The record that stands for the journal has no path.
+  expect(paths.filter((path) => path === null)).toHaveLength(1);
+  expect(notesIn(dir)).toEqual(["journal-missing"]);
+  expect(paths.slice(-2)).toEqual(["/59", "/after"]);
+  expect(sink.dropped()).toBe(60 + 3 - paths.length);
+  expect(sink.dropped()).toBeGreaterThan(0);
+  expect(heard.some(({ message }) => /audit records were lost.*journal 2 is gone/.test(message))).toBe(true);
+  await sink.close();
+});
+
+test("the journal that is written is removed with records that were not read: a record stands for them", async () => {
+  const dir = aFolder();
+  const sink = await openAuditSink(sinkOptions(dir));
+  const db = new Database(databaseFile(dir));
+  db.exec("BEGIN IMMEDIATE");
+  for (let i = 0; i < 5; i++) expect(await appended(sink, `/${i}`)).toBe(true);
+  rmSync(journalFile(dir, 1));
+  await until(() => sink.unavailable !== null);
+  db.close();
+  await until(() => sink.unavailable === null && sink.dropped() > 0);
+  expect(sink.dropped()).toBe(5);
+  expect(await appended(sink, "/after")).toBe(true);
+  await sink.close();
+  expect(notesIn(dir)).toEqual(["journal-missing"]);
+  expect(pathsIn(dir)).toEqual([null, "/after"]);
+});
+
+test("journals that went while no house ran are missed by the next one", async () => {
+  const dir = aFolder();
+  const sink = await openAuditSink(sinkOptions(dir));
+  expect(await appended(sink, "/before")).toBe(true);
+  await sink.close();
+  rmSync(journalFile(dir, 1));
+  const again = await openAuditSink(sinkOptions(dir));
+  await until(() => notesIn(dir).length > 0);
+  await until(() => again.unavailable === null);
+  await again.close();
+  expect(notesIn(dir)).toEqual(["journal-missing"]);
+  await (await openAuditSink(sinkOptions(dir))).close();
+  expect(notesIn(dir)).toEqual(["journal-missing"]);
+});
+
+test("a journal that comes back is read, and no record stands for it", async () => {
+  const dir = aFolder();
+  mkdirSync(journalFolder(dir));
+  for (const number of [1, 2, 3])
+    writeFileSync(journalFile(dir, number), `${rowText(rowOf(aRecord({ path: `/${number}` })))}\n`);
+  renameSync(journalFile(dir, 2), join(dir, "away"));
+  const said: string[] = [];
+  await new Promise<void>((resolve) => {
+    const intake = new Intake(
+      { dir, keep: { age: null, size: null }, liveFile: 4 },
+      (message) => {
+        said.push(message.type);
+        if (message.type === "failed") renameSync(join(dir, "away"), journalFile(dir, 2));
+        if (message.type === "recovered") intake.receive({ type: "close" });
+      },
+      resolve,
+    );
+  });
+  expect(pathsIn(dir)).toEqual(["/1", "/2", "/3"]);
+  expect(said).not.toContain("lost");
 });
 
 test("a file is known by what it is, not by its name", () => {

@@ -3,10 +3,11 @@ import { appendFileSync, readFileSync } from "node:fs";
 import Database, { type Database as Db } from "better-sqlite3";
 import { expect, onTestFinished, test } from "vitest";
 import { type ChainPoint, headIsGenuine, type SignedHead } from "../../../src/audit/hash-chain.ts";
+import { PackedRecord, Run } from "../../../src/audit/packed.ts";
 import { rowOf, rowText } from "../../../src/audit/row.ts";
 import { databaseFile, keyFile, lockFolder } from "../../../src/edge/audit/folder.ts";
 import { journalFile } from "../../../src/edge/audit/journal-files.ts";
-import { countTo, lastBefore, lastBeyond, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
+import { countTo, lastBefore, lastBeyond, NotPruned, pruneTo, usedBytes } from "../../../src/edge/audit/prune.ts";
 import { AuditReader } from "../../../src/edge/audit/reader.ts";
 import { explained, SCHEMA_VERSION } from "../../../src/edge/audit/schema.ts";
 import { signingKey } from "../../../src/edge/audit/signing-key.ts";
@@ -259,6 +260,88 @@ test("pruning may end anywhere in a run", () => {
   expect(pruneTo(db, 299, 5, key)).toBe(0);
   expect(lastBefore(db, 0)).toBe(299);
   expect(lastBefore(db, 1_000_000)).toBe(300);
+});
+
+/** Leaves of the first `last` records only one that is damaged, with the hash that the chain goes on from. */
+function cutWithDamage(db: Db, last: number): void {
+  const run = db
+    .prepare<[number], { seq: number; packed: Buffer }>(
+      "SELECT * FROM records WHERE seq <= ? ORDER BY seq DESC LIMIT 1",
+    )
+    .get(last) as { seq: number; packed: Buffer };
+  const records = new Run(run.packed);
+  const seq = run.seq + records.count - 1;
+  const hash = Buffer.from(records.hash(records.count - 1), "hex");
+  db.exec(`DELETE FROM records WHERE seq <= ${seq}; DELETE FROM heads WHERE seq <= ${seq}`);
+  db.prepare("INSERT INTO records VALUES (?, ?)").run(
+    seq,
+    Buffer.concat([Buffer.from([0, 0, 0, 33]), hash, Buffer.of(0)]),
+  );
+}
+
+const FORGERIES: [string, string | ((db: Db) => void)][] = [
+  ["are gone but for a damaged one", (db) => cutWithDamage(db, 200)],
+  ["are gone", "DELETE FROM records WHERE seq < 100"],
+  [
+    "are gone, and a false mark stands for them",
+    (db) => {
+      const { hash } = new PackedRecord().read(
+        new Run((db.prepare("SELECT packed FROM records WHERE seq = 99").get() as { packed: Buffer }).packed),
+        0,
+      );
+      db.exec("DELETE FROM records WHERE seq < 100");
+      db.prepare("INSERT INTO heads VALUES (99, 1, ?, 1, zeroblob(64))").run(Buffer.from(hash, "hex"));
+    },
+  ],
+  ["were changed", "UPDATE records SET packed = edited(packed, 'path', '/other') WHERE seq = 50"],
+  ["lack one", "DELETE FROM records WHERE seq = 50"],
+  ["have a head that is not theirs", "UPDATE heads SET hash = zeroblob(32) WHERE seq = 150"],
+  ["have a head that nobody signed", "UPDATE heads SET signature = zeroblob(64) WHERE seq = 150"],
+  ["begin with a number that is none", "UPDATE records SET seq = -5 WHERE seq = 1"],
+];
+
+test.each(FORGERIES)("the key signs no mark for records that %s", (_what, change) => {
+  const dir = aLog(300);
+  tamper(dir, change);
+  expect(verified(dir).ok).toBe(false);
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  const marks = () => db.prepare("SELECT count(*) FROM heads WHERE base = 1").pluck().get();
+  const before = marks();
+  for (const last of [200, 300]) expect(() => pruneTo(db, last, 5, signingKey(dir))).toThrow(NotPruned);
+  expect(marks()).toBe(before);
+  expect(verified(dir).ok).toBe(false);
+});
+
+test("what was changed behind the records that go is told by verify afterwards, too", () => {
+  const dir = aLog(300);
+  tamper(dir, "UPDATE records SET packed = edited(packed, 'path', '/other') WHERE seq = 250");
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  expect(pruneTo(db, 200, 5, signingKey(dir))).toBe(200);
+  expect(verified(dir).problem).toMatchObject({ kind: "changed", seq: 250 });
+});
+
+test("a damaged record is not older than the records around it", () => {
+  const dir = aLog(12);
+  tamper(dir, "UPDATE records SET packed = x'00' WHERE seq IN (3, 6)");
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  expect(lastBefore(db, 5_000)).toBe(5);
+  expect(lastBefore(db, 6_000)).toBe(5);
+  expect(lastBefore(db, 7_000)).toBe(7);
+});
+
+test("bytes that somebody else put into the database drive no records out", () => {
+  const dir = aLog(100);
+  const db = new Database(databaseFile(dir));
+  onTestFinished(() => void db.close());
+  const used = usedBytes(db);
+  db.exec(
+    "CREATE TABLE junk (bytes); CREATE INDEX junk_bytes ON junk (bytes); INSERT INTO junk VALUES (zeroblob(3000000))",
+  );
+  expect(usedBytes(db)).toBeLessThan(used + 20_000);
+  expect(lastBeyond(db, used + 20_000)).toBe(0);
 });
 
 test("records are packed together up to the end of their block", () => {
