@@ -79,10 +79,24 @@ export class EscapedMatcher implements TextMatcher {
     const reading = (escaped ? readingOf : readingOfEnd)(part, this.#mode, at - begin);
     const settled = reading.settled;
     const inner = openFrom(this.#inner, reading.bytes, reading.border, settled.bytes);
-    const open = Math.max(reading.border, Math.min(inner, settled.bytes - (to - from > LARGE ? AGAIN : 0)));
+    const again = to - from > LARGE ? settled.bytes - AGAIN : inner;
+    const open = Math.max(
+      reading.border,
+      this.#stands(reading.bytes, again, inner, settled.bytes) ? inner : Math.min(again, inner),
+    );
     const source = open < settled.bytes ? reading.startOf(open) : settled.source;
     // A match that is longer in the text than may be is none.
     return Math.max(begin + source, to - this.longest);
+  }
+
+  /**
+   * True when a match begins between two offsets and is whole before `to`. It is to be given out now: read again, it would lack what
+   * stands before it and says that it is one.
+   */
+  #stands(bytes: Buffer, from: number, before: number, to: number): boolean {
+    if (from >= before) return false;
+    const match = this.#inner.find(bytes, Math.max(0, from), to);
+    return match !== null && match.start < before;
   }
 }
 

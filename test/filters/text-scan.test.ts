@@ -108,6 +108,14 @@ describe("however the text is cut", () => {
     );
   });
 
+  it("a token is found by what stands before it, also where that is not read again", () => {
+    const html = (text: string): string => [...text].map((c) => `&amp;#${c.charCodeAt(0)};`).join("");
+    const behind = [...SECRET].map((c) => `%5cu00${c.charCodeAt(0).toString(16).padStart(2, "0")}`).join("");
+    const bytes = Buffer.from(`${html(KEY)}${html(BOT)}${behind}`);
+    expect(secretsIn("token", [bytes])).toHaveLength(1);
+    expect(secretsIn("token", [bytes])).toEqual(secretsIn("token", bytesOf(bytes)));
+  });
+
   it("the same secrets, tokens and keys are found, in escapes and however they are wrapped", () => {
     const part = fc.oneof(
       fc.tuple(fc.constantFrom(...TOKENS), fc.constantFrom(...ESCAPES)).map(([t, write]) => write(t)),
