@@ -32,11 +32,16 @@ async function origin(options: tls.TlsOptions): Promise<RawOrigin> {
   return made;
 }
 async function ask(to: TestHouse, port: number, name: string): Promise<RawResponse> {
+  return (await askAll(to, port, name, "/"))[0] as RawResponse;
+}
+/** On one connection. */
+async function askAll(to: TestHouse, port: number, name: string, ...paths: string[]): Promise<RawResponse[]> {
   const client = await tlsThrough(to.port, `127.0.0.1:${port}`, { ca: to.ca, servername: name });
-  client.send(`GET / HTTP/1.1\r\nHost: ${name}:${port}\r\n\r\n`);
-  const response = await client.response();
+  const responses: RawResponse[] = [];
+  for (const path of paths)
+    responses.push(await client.send(`GET ${path} HTTP/1.1\r\nHost: ${name}:${port}\r\n\r\n`).response());
   client.destroy();
-  return response;
+  return responses;
 }
 
 test("an exception for the name does not excuse the address, which gets no secret", async () => {
@@ -88,4 +93,18 @@ test("where a rule sends the request elsewhere, that server has its own name", a
     ca,
   );
   expect((await ask(proxy, 4443, "front.test")).status).toBe(200);
+});
+
+test("a connection that was verified for the address does not serve what is for the name", async () => {
+  const ca = new TestCa();
+  const { port } = await origin(ca.leaf("127.0.0.1"));
+  const proxy = await house(
+    `rules:
+  - { id: moved, allow: ["https://front.test:${port}/moved", "https://127.0.0.1:${port}/moved"], to: "https://127.0.0.1:${port}" }
+  - { id: rest, allow: ["https://front.test:${port}/**", "https://127.0.0.1:${port}/**"] }
+`,
+    ca,
+  );
+  const responses = await askAll(proxy, port, "front.test", "/moved", "/rest");
+  expect(responses.map(({ status }) => status)).toEqual([200, 502]);
 });

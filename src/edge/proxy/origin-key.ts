@@ -9,6 +9,13 @@ import type { Opening } from "./origin-opening.ts";
 export const clientKeyOf = (x: Exchange): string =>
   x.principal === null ? `@${x.connection.clientAddress}` : `=${x.principal}`;
 
+/**
+ * The name in SNI, where CONNECT named an address: so the server there must be called. Where a rule sends the request elsewhere, that
+ * place has a name of its own.
+ */
+export const serverNameOf = (x: Exchange): string | null =>
+  (x.decision?.plan.to ?? null) === null ? (x.connection.connect?.alias ?? null) : null;
+
 /** Client connections of which the last key is remembered. A power of two. */
 const REMEMBERED = 256;
 
@@ -19,6 +26,7 @@ interface Made {
   readonly scheme: string;
   readonly host: string;
   readonly port: number;
+  readonly serverName: string | null;
   readonly flavour: string;
   readonly via: NextProxy | null;
   readonly generation: number;
@@ -34,6 +42,7 @@ export class OriginKeys {
     const x = o.request.exchange;
     const { connection, principal, forward } = x;
     const { flavour, via } = o;
+    const serverName = serverNameOf(x);
     if (isConnectionBound(forward.fields)) return keyOf(o, generation, boundTo(connection));
     const at = connection.clientPort & (REMEMBERED - 1);
     const m = this.made[at];
@@ -44,6 +53,7 @@ export class OriginKeys {
       m.host === forward.host &&
       m.port === forward.port &&
       m.scheme === forward.scheme &&
+      m.serverName === serverName &&
       m.flavour === flavour &&
       m.via === via &&
       m.generation === generation
@@ -51,7 +61,7 @@ export class OriginKeys {
       return m.key;
     const { scheme, host, port } = forward;
     const key = keyOf(o, generation, "");
-    this.made[at] = { connection, principal, scheme, host, port, flavour, via, generation, key };
+    this.made[at] = { connection, principal, scheme, host, port, serverName, flavour, via, generation, key };
     return key;
   }
 }
@@ -60,10 +70,10 @@ function keyOf(o: Opening, generation: number, bound: string): string {
   const { exchange: x } = o.request;
   const { forward: f } = x;
   const { via } = o;
-  const alias = x.connection.connect?.alias ?? "";
+  const name = serverNameOf(x) ?? "";
   const next = via === null ? "" : `${originText(via)} ${via.authorization ?? ""} ${via.resolve}`;
   // Names of clients have no line breaks, so that no two keys run together.
-  return `${generation} ${f.scheme}://${f.host}:${f.port} ${o.flavour} ${clientKeyOf(x)}\n${alias} ${bound} ${next}`;
+  return `${generation} ${f.scheme}://${f.host}:${f.port} ${o.flavour} ${clientKeyOf(x)}\n${name} ${bound} ${next}`;
 }
 
 const boundTo = (connection: ConnectionFacts): string => connection.connect?.record ?? `${connection.clientPort}`;

@@ -14,7 +14,7 @@ import { connectError, type OnRead } from "./dial.ts";
 import { H2OriginSession, type SessionOwner } from "./h2/origin-session.ts";
 import type { Again } from "./h2/origin-stream.ts";
 import { OriginConnection } from "./origin-connection.ts";
-import { clientKeyOf, OriginKeys } from "./origin-key.ts";
+import { clientKeyOf, OriginKeys, serverNameOf } from "./origin-key.ts";
 import { EarlyBytes, Joined, Opening, Versions } from "./origin-opening.ts";
 import { openRoute, type Route, type RouteServices } from "./origin-route.ts";
 import type { TimerWheel } from "./timers.ts";
@@ -324,13 +324,6 @@ class FirstReads {
     callback: (n, buffer) => this.connection?.read(n, buffer as Buffer) ?? this.early.take(n, buffer),
   };
 }
-
-/**
- * The name in SNI, where CONNECT named an address: so the server there must be called. Where a rule sends the request elsewhere, that
- * place has a name of its own.
- */
-const serverNameOf = (x: Exchange): string | null =>
-  (x.decision?.plan.to ?? null) === null ? (x.connection.connect?.alias ?? null) : null;
 
 /** Says in the record where the request went, which a rule may have changed. */
 function recordWay(x: Exchange, way: OriginRecord): void {
